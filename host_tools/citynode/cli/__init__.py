@@ -1,0 +1,70 @@
+"""The command line: one module per verb; this one only gathers them and turns errors into lines."""
+
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+import typer
+
+from citynode import __version__
+from citynode.errors import CitynodeError
+
+VERBS = (
+    "boards",
+    "image",
+    "flash",
+    "provision",
+    "monitor",
+    "decode",
+    "ports",
+    "doctor",
+    "soak",
+    "virtual",
+    "demo",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"citynode {__version__}")
+        raise typer.Exit
+
+
+def build_app() -> typer.Typer:
+    """Build the application with every verb registered."""
+    app = typer.Typer(
+        name="citynode",
+        help="Flash, provision, watch and soak-test ESP32 sensor nodes, real or virtual.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def root(
+        version: bool = typer.Option(
+            False, "--version", help="Print the version and end.", callback=_print_version
+        ),
+    ) -> None:
+        pass
+
+    for verb in VERBS:
+        import_module(f"citynode.cli.{verb}").register(app)
+    return app
+
+
+def main() -> NoReturn:
+    """Run the CLI: errors become one line on stderr, an interruption ends with 2."""
+    try:
+        code = build_app()(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except CitynodeError as error:
+        print(f"citynode: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        print("citynode: interrupted", file=sys.stderr)
+        sys.exit(2)
