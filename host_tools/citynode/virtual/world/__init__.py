@@ -1,0 +1,1 @@
+"""The world around the virtual boards: clock, chance, weather, WiFi and its servers."""
