@@ -37,10 +37,7 @@ class PtyOutlet:
         self._open = False
         self._master, slave = os.openpty()
         self.device = os.ttyname(slave)
-        tty.setraw(slave)
-        attributes = termios.tcgetattr(slave)
-        attributes[4] = attributes[5] = termios.B115200
-        termios.tcsetattr(slave, termios.TCSANOW, attributes)
+        _make_raw(slave)
         # From here on the master reports a hang-up until somebody opens the terminal.
         os.close(slave)
         os.set_blocking(self._master, False)
@@ -77,8 +74,11 @@ class PtyOutlet:
 
     def _somebody(self) -> bool:
         """Tell whether a program has the terminal open, and act on a change."""
-        hung_up = any(events & select.POLLHUP for _, events in self._poll.poll(0))
-        if hung_up == self._open:
+        events = sum(events for _, events in self._poll.poll(0))
+        hung_up = bool(events & select.POLLHUP)
+        if hung_up and events & select.POLLIN and not self._open:
+            self._drain()  # somebody came and went between two looks
+        elif hung_up == self._open:
             if hung_up:
                 self._closed()
             else:
@@ -96,8 +96,6 @@ class PtyOutlet:
         self._open = False
         self._output.clear()
         self._drain()
-        # What the program has not read must not greet the next one.
-        termios.tcflush(self._master, termios.TCOFLUSH)
         # A hung-up master is always ready to read: watching it would keep the engine spinning.
         self._engine.remove_reader(self._master)
         self._engine.remove_writer(self._master)
@@ -125,9 +123,15 @@ class PtyOutlet:
             return b""
 
     def _drain(self) -> None:
-        """Take what a program has written just before it closed the terminal."""
+        """Take what a program has written before it closed the terminal; drop what it left."""
         while data := self._read():
             self._line.receive(data, self._settings())
+        # The terminal keeps unread bytes and settings for whoever opens it next, which a USB
+        # adapter's driver does not; only its own end can drop them.
+        slave = os.open(self.device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        termios.tcflush(slave, termios.TCIFLUSH)
+        _make_raw(slave)
+        os.close(slave)
 
     def _readable(self) -> None:
         data = self._read()
@@ -150,3 +154,10 @@ class PtyOutlet:
                 break
             del self._output[:sent]
         self._engine.remove_writer(self._master)
+
+
+def _make_raw(slave: int) -> None:
+    tty.setraw(slave)
+    attributes = termios.tcgetattr(slave)
+    attributes[4] = attributes[5] = termios.B115200
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)

@@ -97,6 +97,7 @@ class Rfc2217:
         )
         self._flow, self._flow_in = 1, 14
         self._modem_state = 0
+        self._told = False  # whether the client knows the modem state
         self._line_mask, self._modem_mask = 0, 0xFF
 
     def take_output(self) -> bytes:
@@ -127,13 +128,16 @@ class Rfc2217:
         for event in self._telnet.receive(data):
             if isinstance(event, Data):
                 events.append(event)
-            elif isinstance(event, telnet.Agreed):
-                if event.option == COM_PORT and not event.ours:
-                    self._answer(NOTIFY_MODEMSTATE, bytes([self._modem_state]))
             elif isinstance(event, telnet.Subnegotiation):
-                agreed = self._telnet.in_force(COM_PORT, ours=False)
-                if event.option == COM_PORT and agreed and event.payload:
+                # Without a look at the negotiation: pyserial's client takes our request for the
+                # answer to its own when they cross, and then never says WILL.
+                if event.option == COM_PORT and event.payload:
+                    if not self._told:
+                        self._told = True
+                        self._answer(NOTIFY_MODEMSTATE, bytes([self._modem_state]))
                     events += self._com_port(event.payload[0], event.payload[1:])
+            elif isinstance(event, telnet.Agreed):
+                continue
             elif event.code == telnet.AYT:
                 self._telnet.send(b"\r\n[" + _NAME + b"]\r\n")
             elif event.code == telnet.BRK:

@@ -67,7 +67,8 @@ class TcpOutlet:
             return
         if self._client is not None:
             # The last client's end may be waiting to be read behind its data.
-            self._readable()
+            while self._read():
+                pass
         client.setblocking(False)
         if self._client is not None:
             self._refuse(client)
@@ -122,18 +123,23 @@ class TcpOutlet:
         self._line.set_lines(dtr=False, rts=False)
 
     def _readable(self) -> None:
+        if self._read() and self._client is not None and not self._line.accepts_input:
+            self._engine.remove_reader(self._client)
+
+    def _read(self) -> bool:
+        """Take what the client has sent; tell whether there may be more."""
         client = self._client
         if client is None:
-            return
+            return False
         try:
             raw = client.recv(READ_SIZE)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             raw = b""
         if not raw:
             self._hang_up()
-            return
+            return False
         settings = self._protocol.settings
         for event in self._protocol.receive(raw):
             if isinstance(event, Data):
@@ -151,11 +157,8 @@ class TcpOutlet:
                     self._line.drop_input()
             else:
                 self._suspended = event.on
-        if self._client is None:
-            return
-        if not self._line.accepts_input:
-            self._engine.remove_reader(client)
         self._flush()
+        return True
 
     def _flush(self) -> None:
         client = self._client
