@@ -31,7 +31,7 @@ class PtyOutlet:
     def __init__(self, engine: Engine, line: Adapter, link: Path) -> None:
         self._engine = engine
         self._line = line
-        self._link = link
+        self.link = link
         self._output = bytearray()
         self._look: Timer | None = None
         self._open = False
@@ -55,8 +55,8 @@ class PtyOutlet:
             self._look.cancel()
         self._engine.remove_reader(self._master)
         self._engine.remove_writer(self._master)
-        if self._link.is_symlink() and os.readlink(self._link) == self.device:
-            self._link.unlink()
+        if self.link.is_symlink() and os.readlink(self.link) == self.device:
+            self.link.unlink()
         os.close(self._master)
 
     def transmit(self, data: bytes, settings: Settings) -> None:

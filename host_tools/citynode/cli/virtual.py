@@ -1,0 +1,160 @@
+"""`citynode virtual`: virtual boards on this machine."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from citynode.errors import CitynodeError
+from citynode.virtual.rack import Rack
+from citynode.virtual.soc.board import Board
+from citynode.virtual.world.chance import fresh_seed
+from citynode.virtual.world.weather import Weather
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb with its sub-commands."""
+    virtual = typer.Typer(
+        help="Virtual boards: real MicroPython behind a real bootloader, no hardware.",
+        no_args_is_help=True,
+    )
+    virtual.command("up")(up)
+    app.add_typer(virtual, name="virtual")
+
+
+def up(
+    board: Annotated[list[str], typer.Option(help="Board id (see `citynode boards`); repeatable.")],
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many of each.")] = 1,
+    base_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="First TCP port; 0 takes free ones.")
+    ] = 0,
+    pty: Annotated[
+        bool, typer.Option("--pty", help="Add a pseudo-terminal to each board.")
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides MACs and all chance; drawn if not given.")
+    ] = None,
+    weather: Annotated[
+        Path | None, typer.Option(help="CSV of the weather that the sensors are in.")
+    ] = None,
+    pace: Annotated[
+        bool, typer.Option("--pace", help="Take the time that a real port and flash take.")
+    ] = False,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the flash; temporary if not given.")
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=HOST:PORT", help="Name that the boards can connect to."),
+    ] = None,
+    wifi: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SSID:PASSWORD|@FILE",
+            help="One more access point; a file or CITYNODE_VIRTUAL_WIFI (one per line) keeps "
+            "the password off the list of processes.",
+        ),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="MicroPython image that new boards start with.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON line per board when it is ready.")
+    ] = False,
+) -> None:
+    """Switch virtual boards on and keep them running until Ctrl-C."""
+    rack = Rack(
+        board,
+        count,
+        base_port=base_port,
+        pty=pty,
+        seed=fresh_seed() if seed is None else seed,
+        weather=None if weather is None else Weather.from_csv(weather),
+        pace=pace,
+        state_dir=state,
+        networks=dict(_network(text) for text in network or ()),
+        wifi=dict(pair for text in _wifi_texts(wifi) for pair in _access_points(text)),
+        image=image,
+    )
+    # From the first socket on, both ways to end this go through the engine: a clean stop.
+    ends = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: rack.engine.stop()) for number in ends]
+    try:
+        rack.open()
+        if as_json:
+            for each in rack.boards:
+                print(json.dumps(_facts(each)), flush=True)
+        else:
+            _print_table(rack)
+        rack.engine.run()
+    finally:
+        rack.close()
+        for number, handler in zip(ends, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _facts(board: Board) -> dict[str, str | None]:
+    return {
+        "id": board.id,
+        "mac": board.mac.hex(":"),
+        "chip": board.chip.id,
+        "rfc2217": board.rfc2217_url,
+        "pty": None if board.pty_path is None else str(board.pty_path),
+        "flash": str(board.flash_path),
+    }
+
+
+def _print_table(rack: Rack) -> None:
+    console = Console()
+    table = Table("board", "MAC", "chip", "port", "flash")
+    for board in rack.boards:
+        ports = "\n".join(str(port) for port in (board.rfc2217_url, board.pty_path) if port)
+        table.add_row(board.id, board.mac.hex(":"), board.chip.id, ports, str(board.flash_path))
+    console.print(table)
+    url = rack.boards[0].rfc2217_url
+    console.print("Try, in another terminal:", highlight=False)
+    for line in (
+        f"esptool --port {url} flash-id",
+        f"citynode flash -p {url}",
+        f"mpremote connect {url} exec 'print(1 + 1)'",
+    ):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    console.print("Ctrl-C switches the boards off.", highlight=False)
+
+
+def _network(text: str) -> tuple[str, tuple[str, int]]:
+    name, equals, address = text.partition("=")
+    host, colon, port = address.rpartition(":")
+    if not (name and equals and host and colon and port.isdecimal() and 0 < int(port) < 65536):
+        raise CitynodeError(
+            f"--network {text!r} is not NAME=HOST:PORT", "write broker.bench=127.0.0.1:1883"
+        )
+    return name, (host, int(port))
+
+
+def _wifi_texts(given: list[str] | None) -> list[str]:
+    return [*(given or ()), *os.environ.get("CITYNODE_VIRTUAL_WIFI", "").splitlines()]
+
+
+def _access_points(text: str) -> list[tuple[str, str]]:
+    if text.startswith("@"):
+        try:
+            lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise CitynodeError(
+                f"cannot read {text[1:]}: {os.strerror(error.errno or 0)}",
+                "give --wifi the name of a readable file after the @",
+            ) from error
+        return [pair for line in lines if line for pair in _access_points(line)]
+    ssid, colon, password = text.partition(":")
+    if not (ssid and colon):
+        # The text may hold a password: it is not repeated.
+        raise CitynodeError(
+            "--wifi is not SSID:PASSWORD", "an open network is SSID: with nothing behind"
+        )
+    return [(ssid, password)]
