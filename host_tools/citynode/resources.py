@@ -41,7 +41,7 @@ def cache_dir() -> Path:
     """Return the cache folder: `CITYNODE_CACHE`, else `.cache` of a checkout, else the user's."""
     if given := os.environ.get("CITYNODE_CACHE"):
         return Path(given)
-    if (_CHECKOUT / "firmware" / "boot.py").is_file():
+    if (_CHECKOUT / "pyproject.toml").is_file():
         return _CHECKOUT / ".cache"
     return user_cache_path("citynode")
 
