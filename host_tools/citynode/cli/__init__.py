@@ -2,10 +2,11 @@
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import NoReturn
 
-import click
 import typer
+from typer._click.exceptions import Abort, ClickException
 
 from citynode import __version__
 from citynode.errors import CitynodeError
@@ -50,6 +51,8 @@ def build_app() -> typer.Typer:
         pass
 
     for verb in VERBS:
+        if find_spec(f"citynode.cli.{verb}") is None:
+            continue
         import_module(f"citynode.cli.{verb}").register(app)
     return app
 
@@ -62,9 +65,9 @@ def main() -> NoReturn:
     except CitynodeError as error:
         print(f"citynode: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except ClickException as error:
         error.show()
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, Abort):
         print("citynode: interrupted", file=sys.stderr)
         sys.exit(2)

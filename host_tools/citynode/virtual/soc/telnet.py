@@ -4,7 +4,7 @@ Negotiation follows the state table of RFC 1143 without its queue: an option is 
 the start, so that an answer can never start a loop.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -110,18 +110,17 @@ class Telnet:
         """Put bytes into the output as they are, in line with the answers."""
         self._output += raw
 
-    def receive(self, data: bytes) -> list[Event]:
-        """Take bytes from the peer and return what they say, in order; any bytes are taken."""
-        events: list[Event] = []
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Take bytes from the peer and yield what they say, in order; any bytes are taken.
+
+        The iterator must be used up. It is one so that what its user answers to an event stands
+        in the output before our answers to what comes after.
+        """
         plain = bytearray()
-
-        def flush() -> None:
-            if plain:
-                events.append(Data(bytes(plain)))
-                plain.clear()
-
         if self._parse is _Parse.DATA and IAC not in data and self._binary():
-            return [Data(data)] if data else []
+            if data:
+                yield Data(data)
+            return
         for byte in data:
             if self._parse is _Parse.DATA:
                 if byte == IAC:
@@ -134,11 +133,13 @@ class Telnet:
                 if byte == IAC:
                     plain.append(byte)
                 else:
-                    flush()
-                    events += self._command(byte)
+                    if plain:
+                        yield Data(bytes(plain))
+                        plain.clear()
+                    yield from self._command(byte)
             elif self._parse is _Parse.OPTION:
                 self._parse = _Parse.DATA
-                events += self._negotiate(byte)
+                yield from self._negotiate(byte)
             elif self._parse is _Parse.SUB:
                 if byte == IAC:
                     self._parse = _Parse.SUB_IAC
@@ -150,9 +151,9 @@ class Telnet:
             else:
                 # RFC 855 knows SE alone here; any other command means that the end was lost.
                 self._parse = _Parse.DATA
-                events += self._end_of_sub() if byte == SE else self._command(byte)
-        flush()
-        return events
+                yield from self._end_of_sub() if byte == SE else self._command(byte)
+        if plain:
+            yield Data(bytes(plain))
 
     def _binary(self) -> bool:
         return self.in_force(BINARY, ours=False)
