@@ -51,6 +51,11 @@ class World:
         """Return the air as it is now, None where the weather is not known."""
         return self.weather.at(self.unix_s)
 
+    def air(self, now_ns: int) -> Conditions | None:
+        """Return the air at a time of the engine's clock (ns)."""
+        clock = self.engine.clock
+        return self.weather.at((clock.unix_ns() - clock.now_ns() + now_ns) / NS)
+
     def close(self) -> None:
         """Release the servers' ports."""
         self.ntp.close()

@@ -1,0 +1,55 @@
+"""The chip's peripherals as the interpreter calls them, and the hardware on a board's pins."""
+
+from typing import Protocol
+
+from citynode.virtual.chips.bme280 import BME280
+from citynode.virtual.chips.sht4x import SHT4x
+from citynode.virtual.engine import Engine
+from citynode.virtual.soc.chip import CHIPS
+from citynode.virtual.soc.peripherals.i2c import I2C, I2CBus
+from citynode.virtual.soc.peripherals.pins import Host, Pins
+from citynode.virtual.world import World
+
+
+class Peripheral(Protocol):
+    """A part of the chip or on its pins."""
+
+    def attach(self, app: Host, /) -> None:
+        """Answer the calls of the program's modules."""
+
+    def reset(self) -> None:
+        """Go back to the state after a reset of the chip."""
+
+
+class _I2CPins(Protocol):
+    @property
+    def scl(self) -> int: ...
+    @property
+    def sda(self) -> int: ...
+
+
+class BoardSpec(Protocol):
+    """What of a board's description decides its hardware."""
+
+    @property
+    def chip(self) -> str:
+        """The id of its chip."""
+        ...
+
+    @property
+    def i2c(self) -> _I2CPins:
+        """The pins of its I2C."""
+        ...
+
+
+def hardware(spec: BoardSpec, engine: Engine, world: World, name: str = "") -> list[Peripheral]:
+    """Make the peripherals of one board, with a BME280 (0x76) and an SHT4x (0x44) on its I2C.
+
+    `name` tells the boards of one rack apart: what chance decides, it decides for each anew.
+    """
+    chip = CHIPS[spec.chip]
+    pins = Pins(chip)
+    bme280 = BME280(engine.clock, world.air, engine.rng(f"bme280 {name}"))
+    sht4x = SHT4x(engine.clock, world.air, engine.rng(f"sht4x {name}"))
+    bus = I2CBus(pins, spec.i2c.scl, spec.i2c.sda, (bme280, sht4x))
+    return [pins, I2C(pins, (bus,))]
