@@ -80,8 +80,16 @@ class Rack:
         self._image = image
         self._lock: filelock.BaseFileLock | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._world: World | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+
+    @property
+    def world(self) -> World:
+        """What the boards have in common; there while the rack is open."""
+        if self._world is None:
+            raise RuntimeError("the rack is not open")
+        return self._world
 
     # -- on the engine's thread -----------------------------------------------------------------
 
@@ -93,7 +101,9 @@ class Rack:
         """
         try:
             folder = self._folder()
-            world = self._make_world()
+            world = self._world = World(
+                self.engine, self._weather, networks=self._networks, wifi=self._wifi
+            )
             interpreter = micropython()
             index = 0
             for kind in self._kinds:
@@ -110,6 +120,9 @@ class Rack:
         """Switch the boards off, close all ports, end all programs, release the folder."""
         while self.boards:
             self.boards.pop().close()
+        if self._world is not None:
+            self._world.close()
+            self._world = None
         self.engine.close()
         if self._lock is not None:
             self._lock.release()
@@ -201,7 +214,7 @@ class Rack:
             write_image(flash, chip, self._image)
         efuse = EFuse(chip, mac)
         app = MicroPythonApp(self.engine, flash, chip, interpreter)
-        peripherals = hardware(spec, self.engine, world)
+        peripherals = hardware(spec, self.engine, world, identity)
         for peripheral in peripherals:
             peripheral.attach(app)
         board = Board(
