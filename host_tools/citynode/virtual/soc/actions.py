@@ -26,9 +26,13 @@ class SetBaud:
 
 @dataclass(frozen=True)
 class Reset:
-    """Reset the chip; `cause` is "sw", "rtc_wdt", or "run_app" (leave download mode)."""
+    """Reset the chip; `cause` is "sw", "rtc_wdt", or "run_app" (leave download mode).
+
+    With `delay_ns` the chip goes on until then.
+    """
 
     cause: str
+    delay_ns: int = 0
 
 
 Action = Transmit | Busy | SetBaud | Reset

@@ -19,6 +19,7 @@ from citynode.virtual.soc.lastwords import last_words
 from citynode.virtual.soc.line import heard
 from citynode.virtual.soc.rfc2217 import Settings
 from citynode.virtual.soc.serialport import SerialPort
+from citynode.virtual.world.clock import NS
 
 Ts = TypeVarTuple("Ts")
 
@@ -65,6 +66,8 @@ class App(Protocol):
 
 class Loader(Protocol):
     """What a board needs of the ROM's serial loader."""
+
+    baud: int  # the speed that the chip's UART has found the tool at
 
     def receive(self, data: bytes) -> Sequence[Action]:
         """Take bytes from the serial port and return what the chip does."""
@@ -257,7 +260,7 @@ class Board:
             self.state = State.LOOPING
             if result.retry_ms is not None:
                 # What ends the round is the watchdog that the ROM or the boot loader has set.
-                self._after(result.retry_ms * 1_000_000, self.reset, "rtc_wdt")
+                self._after(result.retry_ms * 1_000_000, self.reset, self.chip.loop_cause)
             return
         self._when_sent(lambda: self._run(image, cause, wake))
 
@@ -313,6 +316,8 @@ class Board:
     def _load(self, data: bytes, settings: Settings) -> None:
         if self._loader is None:
             return
+        if not self._uart_locked:
+            self._loader.baud = settings.baud
         actions = self._loader.receive(data)
         if not self._uart_locked and any(isinstance(action, Transmit) for action in actions):
             # The ROM has measured the tool's speed on the first request that it understood.
@@ -328,6 +333,8 @@ class Board:
                 self._transmit(action.data)
             elif isinstance(action, SetBaud):
                 self._uart = Settings(baud=action.baud)
+            elif isinstance(action, Reset) and action.delay_ns:
+                self._reset_later(action)
             elif isinstance(action, Reset):
                 self._actions.clear()
                 self._when_sent(partial(self.reset, action.cause))
@@ -335,6 +342,14 @@ class Board:
             elif isinstance(action, Busy) and self._paced and action.ns > 0:
                 self._busy = True
                 self._after(action.ns, self._ready)
+
+    def _reset_later(self, action: Reset) -> None:
+        """Let a watchdog run out, unless the chip is stopped meanwhile."""
+        now = self._round
+        self._engine.call_later(
+            action.delay_ns / NS,
+            lambda: self.reset(action.cause) if self._round == now else None,
+        )
 
     def _ready(self) -> None:
         self._busy = False

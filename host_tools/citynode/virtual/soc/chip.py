@@ -39,6 +39,7 @@ class Chip:
     bootloader_offset: int  # where the ROM looks for the second stage
     crystal_mhz: int
     cores: int
+    security_api: int  # version that GET_SECURITY_INFO reports
     heap_size: int
     rom_version: str  # first lines of the ROM, each ended by \r\n
     reset_reasons: Mapping[str, ResetReason]  # by cause, as the board names them
@@ -49,6 +50,7 @@ class Chip:
     gpios: frozenset[int]  # that machine.Pin takes
     input_only: frozenset[int]
     flash_gpios: frozenset[int]  # wired to the flash
+    flash_vendor: int  # JEDEC manufacturer of the flash that modules with this chip carry
     strapping_gpios: frozenset[int]
     boot_gpio: int  # low at reset: download mode
 
@@ -96,6 +98,7 @@ _ESP32 = Chip(
     bootloader_offset=0x1000,
     crystal_mhz=40,
     cores=2,
+    security_api=0,
     heap_size=165_248,
     rom_version="ets Jul 29 2019 12:21:46\r\n\r\n",
     reset_reasons={
@@ -119,6 +122,7 @@ _ESP32 = Chip(
     gpios=frozenset((*range(24), *range(25, 28), *range(32, 40))),
     input_only=frozenset(range(34, 40)),
     flash_gpios=frozenset(range(6, 12)),
+    flash_vendor=0xEF,  # Winbond
     strapping_gpios=frozenset((0, 2, 5, 12, 15)),
     boot_gpio=0,
 )
@@ -130,6 +134,7 @@ _ESP32S3 = Chip(
     bootloader_offset=0x0,
     crystal_mhz=40,
     cores=2,
+    security_api=0,
     heap_size=200_000,
     rom_version="ESP-ROM:esp32s3-20210327\r\nBuild:Mar 27 2021\r\n",
     reset_reasons=_reasons(0x40048836, 0x40378B6E),
@@ -140,6 +145,7 @@ _ESP32S3 = Chip(
     gpios=frozenset((*range(22), 26, *range(33, 49))),
     input_only=frozenset(),
     flash_gpios=frozenset(range(26, 33)),
+    flash_vendor=0xEF,
     strapping_gpios=frozenset((0, 3, 45, 46)),
     boot_gpio=0,
 )
@@ -151,6 +157,7 @@ _ESP32C3 = Chip(
     bootloader_offset=0x0,
     crystal_mhz=40,
     cores=1,
+    security_api=3,
     heap_size=150_000,
     rom_version="ESP-ROM:esp32c3-api1-20210207\r\nBuild:Feb  7 2021\r\n",
     reset_reasons=_reasons(0x4004C0DC, 0x40380834),
@@ -161,6 +168,7 @@ _ESP32C3 = Chip(
     gpios=frozenset((*range(14), 20, 21)),
     input_only=frozenset(),
     flash_gpios=frozenset(range(12, 18)),
+    flash_vendor=0x20,  # XMC, in the package
     strapping_gpios=frozenset((2, 8, 9)),
     boot_gpio=9,
 )
