@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import NoReturn
 
 import typer
-from typer._click.exceptions import Abort, ClickException
+from typer._click.exceptions import ClickException
 
 from citynode import __version__
 from citynode.errors import CitynodeError
@@ -68,6 +68,6 @@ def main() -> NoReturn:
     except ClickException as error:
         error.show()
         sys.exit(2)
-    except (KeyboardInterrupt, Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("citynode: interrupted", file=sys.stderr)
         sys.exit(2)

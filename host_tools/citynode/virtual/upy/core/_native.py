@@ -1,0 +1,16 @@
+"""The interpreter's own modules, kept from before others take their names."""
+
+import gc
+import io
+import micropython
+import os
+import select
+import socket
+import sys
+import time
+import vfs
+
+try:
+    import tls
+except ImportError:
+    tls = None
