@@ -320,7 +320,7 @@ class MicroPythonApp:
             {
                 "version": image.version,
                 "built": image.built,
-                "machine": f"{self._board_name} with {self._chip.id.upper()}",
+                "machine": image.machine or f"{self._board_name} with {self._chip.name}",
                 # Version 6.3 of the format, with the chip's architecture for native code.
                 "mpy": 6 | 3 << 8 | _MPY_ARCH[self._chip.id] << 10,
                 "flash": str(self._flash.path.absolute()),

@@ -2,14 +2,10 @@
 
 from collections.abc import Callable
 
-from citynode.image.nvs import NvsStore
-from citynode.image.partitions import Partition
+from citynode.image.partitions import Partition, file_system
 from citynode.virtual.soc.boot import AppImage
 from citynode.virtual.soc.flash import NorFlash
 from citynode.virtual.soc.rpc import Handler, Value
-
-_SECTOR = 4096
-_DATA, _FAT, _NVS = 1, 0x81, 0x02
 
 
 class Storage:
@@ -31,18 +27,12 @@ class Storage:
     def use(self, app: AppImage) -> None:
         """Take the partitions of the image that has booted."""
         self._running = app.running
-        self._partitions = with_file_system(app.partitions, app.flash_size)
+        files = file_system(app.partitions, app.flash_size)
+        known = files is None or files in app.partitions
+        self._partitions = app.partitions if known else (*app.partitions, files)
 
     def _user_start(self) -> int:
         return next((each.offset for each in self._partitions if each.label == "vfs"), 0)
-
-
-def with_file_system(partitions: tuple[Partition, ...], flash_size: int) -> tuple[Partition, ...]:
-    """Return the partitions with one named `vfs`: where the table has none, what is behind it."""
-    end = max((each.offset + each.size for each in partitions), default=0)
-    if any(each.label == "vfs" for each in partitions) or end >= flash_size:
-        return partitions
-    return (*partitions, Partition("vfs", _DATA, _FAT, end, flash_size - end, 0))
 
 
 def _row(partition: Partition) -> Value:

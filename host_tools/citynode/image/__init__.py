@@ -1,0 +1,1 @@
+"""The formats of a flash image, both ways: bytes out, bytes in, no ports."""

@@ -1,0 +1,219 @@
+"""The firmware image of ESP chips: header, segments, checksum, SHA-256, app descriptor.
+
+Source: esptool documentation, "Firmware Image Format"; ESP-IDF `esp_app_format.h` and
+`esp_app_desc.h`.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+MAGIC = 0xE9
+FLASH_MODES = ("QIO", "QOUT", "DIO", "DOUT")
+FLASH_SIZES = {1 << 20 << code: code for code in range(8)}  # bytes to the code in the header
+FLASH_FREQUENCIES = {40: 0x0, 26: 0x1, 20: 0x2, 80: 0xF}  # MHz to code
+CHIP_IDS = {"esp32": 0, "esp32c3": 5, "esp32s3": 9}
+
+_HEADER = struct.Struct("<BBBBIB3sHBHH4sB")
+HEADER_SIZE = _HEADER.size
+_SEGMENT = struct.Struct("<II")
+_SEGMENT_LIMIT = 16  # segments that the boot chain takes
+_LENGTH_LIMIT = 16 << 20
+_SEED = 0xEF
+_DESCRIPTOR = struct.Struct("<II8s32s32s16s16s32s32s")
+_DESCRIPTOR_MAGIC = 0xABCD5432
+
+Read = Callable[[int, int], bytes]
+
+
+class ImageError(Exception):
+    """The image is not valid; `reason` is one of the constants, `found` and `expected` its values."""
+
+    MAGIC, SEGMENTS, LENGTH, CHECKSUM, HASH, TRUNCATED = (
+        "magic",
+        "segment count",
+        "segment length",
+        "checksum",
+        "hash",
+        "truncated",
+    )
+
+    def __init__(self, reason: str, found: int = 0, expected: int = 0) -> None:
+        super().__init__(f"image: bad {reason}")
+        self.reason = reason
+        self.found = found
+        self.expected = expected
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first 24 bytes: what the chip needs to read the rest."""
+
+    segments: int
+    entry: int
+    chip_id: int = 0
+    flash_mode: int = 2
+    flash_size: int = 4 << 20
+    flash_mhz: int = 80
+    min_revision: int = 0  # major * 100 + minor
+    max_revision: int = 0xFFFF
+    hashed: bool = True
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Bytes and the address they are loaded to or mapped at."""
+
+    address: int
+    data: bytes = field(repr=False)
+    offset: int = 0  # of the data in the image
+
+
+@dataclass(frozen=True)
+class AppDescriptor:
+    """What ESP-IDF knows of an app: texts of at most 31 bytes."""
+
+    version: str
+    project: str
+    time: str  # as the compiler's __TIME__, at most 15 bytes
+    date: str
+    idf_version: str
+    elf_sha256: bytes = bytes(32)
+    secure_version: int = 0
+
+
+@dataclass(frozen=True)
+class Image:
+    """A valid image; `size` counts all its bytes, checksum and SHA-256 included."""
+
+    header: Header
+    segments: tuple[Segment, ...]
+    size: int
+    descriptor: AppDescriptor | None
+
+
+def xor(data: bytes) -> int:
+    """Return the XOR of all bytes, by folding halves: fast on megabytes."""
+    value, size = int.from_bytes(data, "little"), len(data)
+    while size > 1:
+        half = size // 2
+        value = (value >> 8 * (size - half)) ^ (value & (1 << 8 * (size - half)) - 1)
+        size -= half
+    return value
+
+
+def decode_header(raw: bytes) -> Header:
+    """Return the header; raises ImageError (magic, truncated)."""
+    if len(raw) < HEADER_SIZE:
+        raise ImageError(ImageError.TRUNCATED)
+    (magic, segments, mode, size_freq, entry, _wp, _drv, chip, _rev, low, high, _, hashed) = (
+        _HEADER.unpack_from(raw)
+    )
+    if magic != MAGIC:
+        raise ImageError(ImageError.MAGIC, magic, MAGIC)
+    megahertz = {code: mhz for mhz, code in FLASH_FREQUENCIES.items()}
+    return Header(
+        segments,
+        entry,
+        chip,
+        mode,
+        1 << 20 << (size_freq >> 4),
+        megahertz.get(size_freq & 0xF, 40),
+        low,
+        high,
+        hashed == 1,
+    )
+
+
+def decode(read: Read, limit: int, *, header: Header | None = None) -> Image:
+    """Check and return the image that `read(offset, length)` gives, at most `limit` bytes long.
+
+    Raises ImageError where the boot chain would refuse it.
+    """
+    raw = read(0, min(HEADER_SIZE, limit))
+    header = header or decode_header(raw)
+    if not 1 <= header.segments <= _SEGMENT_LIMIT:
+        raise ImageError(ImageError.SEGMENTS, header.segments, _SEGMENT_LIMIT)
+    digest = hashlib.sha256(raw)
+    check, at = _SEED, HEADER_SIZE
+    segments: list[Segment] = []
+    for _ in range(header.segments):
+        if at + 8 > limit:
+            raise ImageError(ImageError.TRUNCATED)
+        head = read(at, 8)
+        address, length = _SEGMENT.unpack(head)
+        if length % 4 or length >= _LENGTH_LIMIT or at + 8 + length > limit:
+            raise ImageError(ImageError.LENGTH, length)
+        data = read(at + 8, length)
+        digest.update(head + data)
+        check ^= xor(data)
+        segments.append(Segment(address, data, at + 8))
+        at += 8 + length
+    end = (at // 16 + 1) * 16  # the checksum is the last byte of a block of 16
+    if end > limit:
+        raise ImageError(ImageError.TRUNCATED)
+    tail = read(at, end - at)
+    digest.update(tail)
+    if tail[-1] != check:
+        raise ImageError(ImageError.CHECKSUM, tail[-1], check)
+    if header.hashed:
+        if end + 32 > limit:
+            raise ImageError(ImageError.TRUNCATED)
+        if read(end, 32) != digest.digest():
+            raise ImageError(ImageError.HASH)
+        end += 32
+    return Image(header, tuple(segments), end, _descriptor(segments))
+
+
+def encode(header: Header, segments: Sequence[Segment]) -> bytes:
+    """Return the image of the segments; each is padded to words, `header.segments` is counted."""
+    mode = FLASH_SIZES[header.flash_size] << 4 | FLASH_FREQUENCIES[header.flash_mhz]
+    image = bytearray(
+        _HEADER.pack(
+            MAGIC,
+            len(segments),
+            header.flash_mode,
+            mode,
+            header.entry,
+            0xEE,
+            bytes(3),
+            header.chip_id,
+            0,
+            header.min_revision,
+            header.max_revision,
+            bytes(4),
+            header.hashed,
+        )
+    )
+    check = _SEED
+    for segment in segments:
+        data = segment.data + bytes(-len(segment.data) % 4)
+        image += _SEGMENT.pack(segment.address, len(data)) + data
+        check ^= xor(data)
+    image += bytes(15 - len(image) % 16) + bytes([check])
+    if header.hashed:
+        image += hashlib.sha256(image).digest()
+    return bytes(image)
+
+
+def encode_descriptor(descriptor: AppDescriptor) -> bytes:
+    """Return the descriptor as it stands at the start of an app's first segment (256 bytes)."""
+    texts = (descriptor.version, descriptor.project, descriptor.time, descriptor.date)
+    return _DESCRIPTOR.pack(
+        _DESCRIPTOR_MAGIC,
+        descriptor.secure_version,
+        bytes(8),
+        *(text.encode() for text in (*texts, descriptor.idf_version)),
+        descriptor.elf_sha256,
+    ).ljust(256, b"\0")
+
+
+def _descriptor(segments: Sequence[Segment]) -> AppDescriptor | None:
+    if not segments or len(segments[0].data) < _DESCRIPTOR.size:
+        return None
+    magic, secure, _, *rest = _DESCRIPTOR.unpack_from(segments[0].data)
+    if magic != _DESCRIPTOR_MAGIC:
+        return None
+    texts = [raw.partition(b"\0")[0].decode("utf-8", "replace") for raw in rest[:5]]
+    return AppDescriptor(texts[0], texts[1], texts[2], texts[3], texts[4], rest[5], secure)
