@@ -13,8 +13,10 @@ import sys
 sys.argv[:] = [{rpc!r}]
 sys.path[:] = [{core!r}]
 import _native, _rpc, _irq, _clock
-sys.path.append({upy!r})
+sys.path += [{upy!r}, ".frozen"]
 _clock.start(0, 0)
+# The queue of asyncio is in C and counts the interpreter's own ticks.
+sys.modules["time"] = _native.time
 _irq.start()
 """
 _LIMIT_S = 20
@@ -32,6 +34,7 @@ class UpyBench:
         self.process = None
         self.expose("irq.take", self._take)
         self.expose("app.set_clock", lambda offset: None)
+        self.expose("app.mac", lambda: bytes.fromhex("240ac4000104"))
 
     def expose(self, name, fn):
         self.handlers[name] = fn

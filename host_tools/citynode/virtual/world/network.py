@@ -13,7 +13,8 @@ NTP_PORT = 123
 LOOPBACK = "127.0.0.1"
 # Addresses that the bench's name server gives to registered names (RFC 2544 benchmarking range).
 _POOL = ipaddress.IPv4Network("198.18.0.0/16")
-_NTP_ADDRESS = "198.18.255.123"
+_STATIONS = ipaddress.IPv4Network("198.18.128.0/17")
+_NTP_ADDRESS = "198.18.127.123"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Network:
         self._addresses: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._ntp_port: int | None = None
+        self._leases = 0
 
     def register(self, name: str, host: str = LOOPBACK, port: int | None = None) -> None:
         """Let `name` lead to `host`, and all its ports to `port` unless that is None.
@@ -57,6 +59,11 @@ class Network:
     def unregister(self, name: str) -> None:
         """Take a name away; nothing happens if it is not there."""
         self._services.pop(name.lower(), None)
+
+    def lease(self) -> str:
+        """Return the address of one more station."""
+        self._leases += 1
+        return str(_STATIONS[self._leases])
 
     def serve_ntp(self, port: int | None) -> None:
         """Say on which UDP port of the loopback the NTP server is; None: there is none."""
@@ -87,9 +94,6 @@ class Network:
         service = self._services.get(self._names.get(address, ""))
         if service is not None:
             return service.ip, port if service.port is None else service.port
-        # A test may hand a board an address of the machine itself.
-        if ipaddress.IPv4Address(address).is_loopback:
-            return address, port
         return None
 
 

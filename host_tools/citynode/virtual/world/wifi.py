@@ -1,6 +1,7 @@
 """The air that WiFi stations hear: access points, each with its network and its key."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 OPEN = 0
@@ -13,7 +14,7 @@ SENSITIVITY_DBM = -92
 
 @dataclass(slots=True)
 class AccessPoint:
-    """One access point as the boards hear it; `on` and `rssi` may change while they do.
+    """One access point as the boards hear it; `Wifi.change` changes it while they do.
 
     `ssid` up to 32 bytes of UTF-8, `password` "" for an open network, `rssi` in dBm, `channel` 1
     to 13, `bssid` 6 bytes (derived from the name if not given).
@@ -48,6 +49,29 @@ class Wifi:
 
     def __init__(self) -> None:
         self.access_points: list[AccessPoint] = []
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, fn: Callable[[], None]) -> None:
+        """Call `fn` after every change."""
+        self._listeners.append(fn)
+
+    def change(
+        self,
+        point: AccessPoint,
+        *,
+        on: bool | None = None,
+        rssi: int | None = None,
+        password: str | None = None,
+    ) -> None:
+        """Switch an access point on or off, move it away, give it another password."""
+        point.on = point.on if on is None else on
+        point.rssi = point.rssi if rssi is None else rssi
+        point.password = point.password if password is None else password
+        self._changed()
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     def add(
         self,
@@ -62,6 +86,7 @@ class Wifi:
         """Add an access point; a network's second one needs a `bssid` of its own."""
         point = AccessPoint(ssid, password, rssi, channel, bssid, hidden)
         self.access_points.append(point)
+        self._changed()
         return point
 
     def audible(self) -> list[AccessPoint]:

@@ -7,7 +7,9 @@ from citynode.virtual.chips.sht4x import SHT4x
 from citynode.virtual.engine import Engine
 from citynode.virtual.soc.chip import CHIPS
 from citynode.virtual.soc.peripherals.i2c import I2C, I2CBus
+from citynode.virtual.soc.peripherals.net import Net
 from citynode.virtual.soc.peripherals.pins import Host, Pins
+from citynode.virtual.soc.peripherals.wlan import Wlan
 from citynode.virtual.world import World
 
 
@@ -52,4 +54,5 @@ def hardware(spec: BoardSpec, engine: Engine, world: World, name: str = "") -> l
     bme280 = BME280(engine.clock, world.air, engine.rng(f"bme280 {name}"))
     sht4x = SHT4x(engine.clock, world.air, engine.rng(f"sht4x {name}"))
     bus = I2CBus(pins, spec.i2c.scl, spec.i2c.sda, (bme280, sht4x))
-    return [pins, I2C(pins, (bus,))]
+    wlan = Wlan(engine, world, engine.rng(f"wlan {name}"), world.network.lease())
+    return [pins, I2C(pins, (bus,)), wlan, Net(world.network, wlan)]
