@@ -18,7 +18,6 @@ __all__ = ["Kind", "NvsError", "NvsStore", "Value", "build_partition", "read_par
 
 _MIN_PAGES = 3
 _MAX_NAMESPACE = 254
-_MAX_SEQUENCE = 0xFFFFFFFE
 _MAX_BLOB = 508_000
 _MAX_STRING = 4000
 
@@ -80,14 +79,14 @@ class NvsStore:
         self._chunks: dict[tuple[int, str, int], _Place] = {}
         self._used = sorted((p for p in self._all if p.in_use), key=lambda p: p.sequence)
         self._free = [p for p in self._all if not p.in_use]
+        self._finish_freeing()
         if not self._free:
             if not format_unusable:
                 raise NvsError("ESP_ERR_NVS_NO_FREE_PAGES", "the NVS partition has no free page")
             for page in self._all:
                 page.erase()
             self._used, self._free = [], list(self._all)
-        self._finish_freeing()
-        if not self._used or self._used[-1].state is not PageState.ACTIVE:
+        if not self._used:
             self._activate()
         self._scan(repair=True)
 
@@ -161,10 +160,9 @@ class NvsStore:
     def _load(self, place: _Place) -> Value:
         entry = place.entry
         if entry.kind is Kind.BLOB:
-            _, count, start = entry.blob_index
-            chunks = (
-                self._chunks[entry.namespace, entry.key, start + each] for each in range(count)
-            )
+            chunks = [
+                self._chunks[entry.namespace, entry.key, number] for number in _chunk_numbers(entry)
+            ]
             return b"".join(chunk.page.data(chunk.at, chunk.entry) for chunk in chunks)
         if entry.kind.width:
             return entry.integer
@@ -183,49 +181,47 @@ class NvsStore:
         self._values.clear()
         self._chunks.clear()
         stale: list[_Place] = []
+        values: list[_Place] = []
         for page in self._used:
             for at, entry in page.entries():
                 place = _Place(page, at, entry)
-                old: _Place | None = None
                 if entry.namespace == 0:
-                    self._namespaces[entry.key] = entry.integer
+                    if entry.kind is Kind.U8:
+                        self._namespaces[entry.key] = entry.integer
                 elif entry.kind is Kind.BLOB_DATA:
                     key = (entry.namespace, entry.key, entry.chunk)
-                    old = self._chunks.get(key)
+                    if key in self._chunks:
+                        stale.append(self._chunks[key])
                     self._chunks[key] = place
-                elif entry.kind is Kind.BLOB and not self._is_whole(page, entry):
-                    old = place
                 else:
-                    old = self._values.get((entry.namespace, entry.key))
-                    self._values[entry.namespace, entry.key] = place
-                if old is not None:
-                    stale.append(old)
-        wanted = {
-            (place.entry.namespace, place.entry.key, start + each)
-            for place in self._values.values()
-            if place.entry.kind is Kind.BLOB
-            for _, count, start in (place.entry.blob_index,)
-            for each in range(count)
-        }
-        orphans = [key for key in self._chunks if key not in wanted]
-        stale += [self._chunks.pop(key) for key in orphans]
+                    values.append(place)
+        wanted: dict[tuple[int, str], set[int]] = {}
+        for place in values:
+            if not self._is_whole(place.entry):
+                stale.append(place)
+                continue
+            owner = (place.entry.namespace, place.entry.key)
+            if owner in self._values:
+                stale.append(self._values[owner])
+            self._values[owner] = place
+            wanted[owner] = set(_chunk_numbers(place.entry))
+        for each in list(self._chunks):
+            if each[2] not in wanted.get(each[:2], ()):
+                stale.append(self._chunks.pop(each))
         if repair:
             for place in stale:
                 self._forget(place)
 
-    def _is_whole(self, upto: Page, index: Entry) -> bool:
-        """Tell whether all chunks of a blob are there, with the right size."""
-        size, count, start = index.blob_index
-        found = {
-            entry.chunk: entry.data_size
-            for page in self._used
-            if page.sequence <= upto.sequence
-            for _, entry in page.entries()
-            if entry.kind is Kind.BLOB_DATA
-            and (entry.namespace, entry.key) == (index.namespace, index.key)
-        }
-        sizes = [found.get(start + each) for each in range(count)]
-        return None not in sizes and sum(each or 0 for each in sizes) == size
+    def _is_whole(self, entry: Entry) -> bool:
+        """Tell whether all chunks are there, with the right size, if it is the index of a blob."""
+        if entry.kind is not Kind.BLOB:
+            return True
+        found = [
+            self._chunks.get((entry.namespace, entry.key, number))
+            for number in _chunk_numbers(entry)
+        ]
+        size = sum(place.entry.data_size for place in found if place is not None)
+        return None not in found and size == entry.blob_index[0]
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -244,9 +240,11 @@ class NvsStore:
 
     def _append(self, entry: Entry, data: bytes = b"") -> None:
         """Write to the active page, or to the next one if it does not fit."""
-        if self._used[-1].room < entry.span:
+        for _ in self._all:
+            if self._used[-1].room >= entry.span:
+                break
             self._next_page()
-        if self._used[-1].room < entry.span:
+        else:
             raise NvsError("ESP_ERR_NVS_NOT_ENOUGH_SPACE", "the NVS partition is full")
         self._used[-1].append(entry, data)
 
@@ -296,8 +294,9 @@ class NvsStore:
         source = max(self._used, key=lambda page: page.reclaimable)
         if not source.reclaimable:
             raise NvsError("ESP_ERR_NVS_NOT_ENOUGH_SPACE", "the NVS partition is full")
-        self._activate()
+        # Marked first: with the free page taken and nothing marked, none would be free.
         source.mark(PageState.FREEING)
+        self._activate()
         self._move(source)
         self._scan()
 
@@ -319,8 +318,9 @@ class NvsStore:
                 newest.erase()
                 self._used.remove(newest)
                 self._free.append(newest)
-            self._activate()
-            self._move(source)
+            if self._free:
+                self._activate()
+                self._move(source)
 
 
 def read_partition(data: bytes) -> dict[str, dict[str, tuple[Kind, Value]]]:
@@ -359,6 +359,13 @@ class _Cells:
 
     def erase(self, address: int) -> None:
         self.data[address : address + fmt.PAGE_SIZE] = b"\xff" * fmt.PAGE_SIZE
+
+
+def _chunk_numbers(entry: Entry) -> range:
+    if entry.kind is not Kind.BLOB:
+        return range(0)
+    _, count, start = entry.blob_index
+    return range(start, start + count)
 
 
 def _public(kind: Kind) -> Kind:

@@ -23,6 +23,8 @@ BLANK = b"\xff" * ENTRY_SIZE
 # Both versions of a blob use chunk numbers of their own, so that a new one never hides the old one.
 CHUNK_STARTS = (0x00, 0x80)
 
+_MAX_SEQUENCE = 0xFFFF0000  # far above what any flash lives to see; leaves room to count on
+
 _HEADER = struct.Struct("<IIB19xI")
 _ENTRY = struct.Struct("<BBBBI16s8s")
 _SIZED = struct.Struct("<HHI")
@@ -171,7 +173,7 @@ def read_header(raw: bytes) -> tuple[PageState, int]:
     if state == PageState.BLANK:
         clean = raw.count(0xFF) == len(raw)
         return (PageState.BLANK if clean else PageState.CORRUPT), 0
-    if stored != crc(raw[4:28]) or version not in VERSIONS:
+    if stored != crc(raw[4:28]) or version not in VERSIONS or sequence > _MAX_SEQUENCE:
         return PageState.CORRUPT, 0
     try:
         return PageState(state), sequence
