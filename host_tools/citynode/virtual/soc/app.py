@@ -196,10 +196,10 @@ class MicroPythonApp:
         script = _START.format(upy=str(upy()), rpc=str(rpc_far.fileno()))
         try:
             self._process = subprocess.Popen(
-                [self._interpreter, "-X", f"heapsize={heap}", "-c", script],
-                stdin=self._stdin_far,
-                stdout=stdout_far,
-                stderr=stdout_far,
+                [str(self._interpreter), "-X", f"heapsize={heap}", "-c", script],
+                stdin=self._stdin_far.fileno(),
+                stdout=stdout_far.fileno(),
+                stderr=stdout_far.fileno(),
                 pass_fds=(rpc_far.fileno(),),
                 env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "TZ": "UTC"},
                 cwd="/",

@@ -8,6 +8,7 @@ def last_words(kind: str, uptime_ms: int) -> bytes:
     Guide, "Fatal Errors" and "Watchdogs"). No register dump or backtrace is made up: the addresses
     would belong to no program.
     """
+    lines: tuple[str, ...]
     if kind == "task_wdt":
         lines = (
             f"E ({uptime_ms}) task_wdt: Task watchdog got triggered. "

@@ -4,21 +4,18 @@ import _facts
 from _native import os as _os
 from _rpc import call
 from collections import namedtuple
+from vfs import VfsFat, VfsLfs2, mount, umount
 
 chdir = _os.chdir
 getcwd = _os.getcwd
 mkdir = _os.mkdir
-mount = _os.mount
 remove = _os.remove
 rename = _os.rename
 rmdir = _os.rmdir
 sep = "/"
 stat = _os.stat
 statvfs = _os.statvfs
-umount = _os.umount
 unlink = _os.remove
-VfsFat = _os.VfsFat
-VfsLfs2 = _os.VfsLfs2
 
 _Uname = namedtuple("", ("sysname", "nodename", "release", "version", "machine"))
 

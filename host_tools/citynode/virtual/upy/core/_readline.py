@@ -146,7 +146,9 @@ class Readline:
     def _move(self, to):
         to = min(max(to, 0), len(self._line))
         if to < self._at:
-            self._write("\x1b[%dD" % (self._at - to) if self._at - to > 4 else "\b" * (self._at - to))
+            self._write(
+                "\x1b[%dD" % (self._at - to) if self._at - to > 4 else "\b" * (self._at - to)
+            )
         elif to > self._at:
             self._write(self._line[self._at : to])
         self._at = to
@@ -197,7 +199,9 @@ class Readline:
         if self._names is None:
             return
         start = len(before)
-        while start and (before[start - 1].isalpha() or before[start - 1].isdigit() or before[start - 1] in "_."):
+        while start and (
+            before[start - 1].isalpha() or before[start - 1].isdigit() or before[start - 1] in "_."
+        ):
             start -= 1
         *owners, prefix = before[start:].split(".")
         found = self._candidates(owners, prefix)

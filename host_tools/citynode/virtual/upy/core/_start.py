@@ -11,7 +11,17 @@ from _rpc import call
 _LIB = "/.vb"
 # Modules of the chip. They are all loaded here: the port has them built in, so that importing one
 # takes no file and nearly no heap.
-_CHIP = ("time", "os", "esp", "esp32", "machine", "socket", "network", "ssl", "ntptime")
+_CHIP = (
+    "time",
+    "os",
+    "esp",
+    "esp32",
+    "machine",
+    "socket",
+    "network",
+    "ssl",
+    "ntptime",
+)
 _modules = _native.sys.modules
 _path = _native.sys.path
 
@@ -27,13 +37,17 @@ def _take_over():
     _clock.start(call("app.uptime_us"), facts["clock_offset_ns"])
     _irq.start()
 
+    import _errno
     import _gc
     import _micropython
     import _sys
+    import _vfs
 
+    _modules["errno"] = _errno
     _modules["gc"] = _gc
     _modules["micropython"] = _micropython
     _modules["sys"] = _sys.make()
+    _modules["vfs"] = _vfs
     _path.insert(0, _LIB)
     for name in _CHIP:
         module = __import__(name)

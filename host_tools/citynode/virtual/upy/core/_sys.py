@@ -11,9 +11,17 @@ _sys = _native.sys
 _OWN = 'File "/.vb/'
 
 
+def _part(data, span):
+    """Return what `write(data[, start], length)` means."""
+    if len(span) == 2:
+        return memoryview(data)[span[0] : span[0] + span[1]]
+    return memoryview(data)[: span[0]] if span else data
+
+
 class _RawOut(io.IOBase):
-    def write(self, data):
-        call("stdout.raw", bytes(data))
+    def write(self, data, *span):
+        data = bytes(_part(data, span))
+        call("stdout.raw", data)
         return len(data)
 
     def ioctl(self, request, argument):
@@ -24,8 +32,8 @@ class _Out(io.IOBase):
     def __init__(self):
         self.buffer = _RawOut()
 
-    def write(self, data):
-        return _sys.stdout.write(data)
+    def write(self, data, *span):
+        return _sys.stdout.write(_part(data, span) if span else data)
 
     def flush(self):
         pass
