@@ -1,0 +1,271 @@
+"""Identities: who a node is and what it may use. Secrets stay in files that only we can read."""
+
+import json
+import os
+import re
+import secrets
+import stat
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from citynode.boards import Board
+from citynode.errors import CitynodeError
+from citynode.image.nvs import Kind, Value
+
+NAMESPACE = "citynode"
+VERSION = 1
+
+_NODE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_MAX_FILE = 64 << 10
+
+# Settings that are the same for a whole site may come from the environment instead of a file.
+_ENVIRONMENT = {
+    "wifi_ssid": "CITYNODE_WIFI_SSID",
+    "wifi_psk": "CITYNODE_WIFI_PSK",
+    "mqtt_user": "CITYNODE_MQTT_USER",
+    "mqtt_pass": "CITYNODE_MQTT_PASS",
+}
+# What one board alone may have.
+UNIQUE = ("node_id", "dev_eui", "app_key")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is in a node's NVS; None where it is not used. Only `node_id` shows in a repr."""
+
+    node_id: str
+    dev_eui: bytes | None = field(default=None, repr=False)
+    join_eui: bytes | None = field(default=None, repr=False)
+    app_key: bytes | None = field(default=None, repr=False)
+    wifi_ssid: str | None = field(default=None, repr=False)
+    wifi_psk: str | None = field(default=None, repr=False)
+    mqtt_user: str | None = field(default=None, repr=False)
+    mqtt_pass: str | None = field(default=None, repr=False)
+    update_key: bytes | None = field(default=None, repr=False)
+
+    def nvs(self) -> dict[str, tuple[Kind, Value]]:
+        """Return keys, types and values of the NVS namespace."""
+        values: dict[str, tuple[Kind, Value]] = {"ver": (Kind.I32, VERSION)}
+        for key in _KEYS:
+            value = getattr(self, key)
+            if value is not None:
+                raw = value.encode() if isinstance(value, str) else value
+                values[key] = (Kind.BLOB, raw)
+        return values
+
+    def to_json(self) -> dict[str, str]:
+        """Return what the identity's file holds; bytes as hex."""
+        return {
+            key: value.hex() if isinstance(value, bytes) else value
+            for key in _KEYS
+            if (value := getattr(self, key)) is not None
+        }
+
+
+_KEYS = tuple(each.name for each in fields(Identity))
+
+
+def _hexadecimal(size: int) -> Callable[[str], bytes]:
+    def parse(text: str) -> bytes:
+        raw = bytes.fromhex(text.replace(":", "").replace("-", ""))
+        if len(raw) != size:
+            raise ValueError
+        return raw
+
+    return parse
+
+
+def _text(longest: int, shortest: int = 0) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not shortest <= len(text.encode()) <= longest or "\0" in text:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _node_id(text: str) -> str:
+    if not _NODE_ID.fullmatch(text):
+        raise ValueError
+    return text
+
+
+# Key: how it is read, and what it has to be.
+_FORMS: Mapping[str, tuple[Callable[[str], str | bytes], str]] = {
+    "node_id": (_node_id, "small letters, digits and -, at most 32"),
+    "dev_eui": (_hexadecimal(8), "16 hex digits"),
+    "join_eui": (_hexadecimal(8), "16 hex digits"),
+    "app_key": (_hexadecimal(16), "32 hex digits"),
+    "wifi_ssid": (_text(32, 1), "1 to 32 bytes"),
+    "wifi_psk": (_text(63), "8 to 63 characters, or empty for an open network"),
+    "mqtt_user": (_text(64), "at most 64 bytes"),
+    "mqtt_pass": (_text(128), "at most 128 bytes"),
+    "update_key": (_hexadecimal(32), "64 hex digits"),
+}
+
+
+def parse(values: Mapping[str, object], where: str) -> dict[str, str | bytes]:
+    """Check the keys of an identity file; raises CitynodeError that never repeats a value."""
+    checked: dict[str, str | bytes] = {}
+    for key, value in values.items():
+        if key not in _FORMS:
+            raise CitynodeError(
+                f"{where}: unknown key {key[:40]!r}", f"known are {', '.join(_FORMS)}"
+            )
+        read, wanted = _FORMS[key]
+        try:
+            if not isinstance(value, str):
+                raise ValueError
+            result = read(value)
+            if key == "wifi_psk" and 0 < len(value) < 8:
+                raise ValueError
+        except ValueError:
+            raise CitynodeError(f"{where}: {key} is not {wanted}", "correct it") from None
+        checked[key] = result
+    return checked
+
+
+def read_file(path: Path) -> dict[str, str | bytes]:
+    """Read an identity file, TOML or JSON, that nobody else may read.
+
+    Raises CitynodeError (cannot be read, open to others, wrong).
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            raw = file.read(_MAX_FILE + 1)
+    except OSError as error:
+        raise CitynodeError(
+            f"cannot read {path}: {error.strerror}", "give --identity a readable file"
+        ) from None
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise CitynodeError(f"others can read {path}, which has secrets", f"chmod 600 {path}")
+    if len(raw) > _MAX_FILE:
+        raise CitynodeError(f"{path} is too large for an identity", "give --identity another file")
+    try:
+        text = raw.decode("utf-8")
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (ValueError, RecursionError):
+        # The parser's own message may quote the line, and so a secret.
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise CitynodeError(f"{path} is not valid {kind}", "correct the file") from None
+    if not isinstance(values, dict):
+        raise CitynodeError(f"{path} holds no keys", 'write node_id = "…" and so on')
+    return parse(values, str(path))
+
+
+def settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> dict[str, str | bytes]:
+    """Return what the identity file says, and for what it does not say the environment."""
+    given = {key: environ[name] for key, name in _ENVIRONMENT.items() if environ.get(name)}
+    return {**parse(given, "environment"), **(read_file(path) if path is not None else {})}
+
+
+def state_dir() -> Path:
+    """Return the folder of what citynode must not forget: `CITYNODE_STATE`, else the user's."""
+    if given := os.environ.get("CITYNODE_STATE"):
+        return Path(given)
+    return user_state_path("citynode")
+
+
+class Store:
+    """The identities that were given out, one file per MAC, in a folder only we can read."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or state_dir() / "nodes"
+
+    def find(self, mac: str) -> Identity | None:
+        """Return the identity of the board with this MAC (12 hex digits), if it has one."""
+        path = self._path(mac)
+        if not path.is_file():
+            return None
+        return Identity(**read_file(path))  # type: ignore[arg-type]
+
+    def issue(
+        self,
+        mac: str,
+        board: Board,
+        site: str,
+        given: Mapping[str, str | bytes],
+        *,
+        renew: bool = False,
+    ) -> Identity:
+        """Return the board's identity with the given settings; what it lacks is made and kept.
+
+        The file is complete on disk before this returns. Raises CitynodeError when another board
+        has that node id, DevEUI or AppKey, or when this one has another and `renew` is not set.
+        """
+        known = self.find(mac)
+        if known is not None and not renew:
+            for key in UNIQUE:
+                if key in given and getattr(known, key) not in (None, given[key]):
+                    raise CitynodeError(
+                        f"the board {mac} is {known.node_id} and has another {key}",
+                        "leave it out of the identity file, or give --renew-identity",
+                    )
+        base = known if known is not None and not renew else Identity(f"{site}-{mac[6:]}")
+        identity = replace(base, **given)  # type: ignore[arg-type]
+        if board.radio is not None:
+            identity = replace(
+                identity,
+                dev_eui=identity.dev_eui or eui64(mac),
+                app_key=identity.app_key or secrets.token_bytes(16),
+            )
+        self._refuse_twins(mac, identity)
+        if identity != known:
+            self._write(self._path(mac), identity)
+        return identity
+
+    def _refuse_twins(self, mac: str, identity: Identity) -> None:
+        for path in sorted(self.folder.glob("*.json")):
+            if path.stem == mac:
+                continue
+            other = self.find(path.stem)
+            for key in UNIQUE:
+                value = getattr(identity, key)
+                if other is not None and value is not None and value == getattr(other, key):
+                    raise CitynodeError(
+                        f"the board {path.stem} has the same {key}",
+                        "an identity is for one board; take it out of the identity file",
+                    )
+
+    def _path(self, mac: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{12}", mac):
+            raise ValueError(mac)
+        return self.folder / f"{mac}.json"
+
+    def _write(self, path: Path, identity: Identity) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if os.name == "posix":
+                self.folder.chmod(0o700)
+            write_secret(path, json.dumps(identity.to_json(), indent=1).encode())
+        except OSError as error:
+            raise CitynodeError(
+                f"cannot write {path}: {error.strerror}",
+                "make the folder writable, or set CITYNODE_STATE to one that is",
+            ) from None
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a file that only we can read, whole or not at all, and on the disk at return."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def eui64(mac: str) -> bytes:
+    """Return the EUI-64 of a 48-bit MAC (12 hex digits): ff fe in its middle (IEEE guidelines)."""
+    raw = bytes.fromhex(mac)
+    return raw[:3] + b"\xff\xfe" + raw[3:]
