@@ -1,10 +1,12 @@
 """The unmodified mpremote against a virtual board, over RFC 2217 and over the PTY."""
 
+import os
+import select
 import subprocess
 import time
 
 import pytest
-from conftest import BIN, sha256
+from executables import BIN, sha256
 
 pytestmark = pytest.mark.slow
 
@@ -120,12 +122,27 @@ def test_reset_starts_main(tool, tmp_path):
 
 
 def test_repl_over_a_terminal(board):
-    """`mpremote repl` wants a terminal, which `script` gives it, and a port with a descriptor."""
-    session = subprocess.run(
-        ["script", "-qec", f"{BIN / 'mpremote'} connect {board.pty_path} repl", "/dev/null"],
-        input=b"print('from', 'the prompt')\r\x1d",
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert b"from the prompt" in session.stdout
+    """`mpremote repl` wants a terminal of its own, and a port with a file descriptor."""
+    ours, theirs = os.openpty()
+    command = [BIN / "mpremote", "connect", str(board.pty_path), "repl"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as repl:
+        os.close(theirs)
+
+        def until(text):
+            seen = b""
+            while text not in seen:
+                assert select.select([ours], [], [], 20)[0], seen
+                seen += os.read(ours, 4096)
+
+        until(b"exit this shell")
+        os.write(ours, b"print('from', 'the prompt')\r")
+        until(b"from the prompt")
+        os.write(ours, b"for i in range(3):\rprint(i * 11)\r\r\r")
+        until(b"11\r\n22\r\n")
+        os.write(ours, b"while True: pass\r\r")
+        time.sleep(0.3)
+        os.write(ours, b"\x03")
+        until(b"KeyboardInterrupt")
+        os.write(ours, b"\x1d")
+        assert repl.wait(20) == 0
+    os.close(ours)

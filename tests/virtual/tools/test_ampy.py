@@ -1,7 +1,7 @@
 """The unmodified ampy against a virtual board, over the PTY (it takes no URL)."""
 
 import pytest
-from conftest import Tool
+from executables import Tool
 
 pytestmark = pytest.mark.slow
 
