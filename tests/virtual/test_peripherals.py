@@ -1,52 +1,21 @@
-import random
-from dataclasses import dataclass
+import contextlib
 
 import pytest
-from citynode.virtual.chips.bme280 import BME280
-from citynode.virtual.chips.sht4x import SHT4x
-from citynode.virtual.engine import Engine
-from citynode.virtual.soc.chip import CHIPS
-from citynode.virtual.soc.peripherals.i2c import I2C, I2CBus
-from citynode.virtual.soc.peripherals.pins import Pins
-from citynode.virtual.world.weather import Conditions
-from upy_bench import UpyBench
-
-AIR = Conditions(21.5, 47.0, 100_250.0)
-
-
-@dataclass
-class Board:
-    engine: Engine
-    upy: UpyBench
-    pins: Pins
-    bus: I2CBus
-    air: list
-
-    def run(self, script):
-        return self.upy.run(script)
+from citynode.virtual.soc.peripherals import hardware
+from citynode.virtual.soc.peripherals.i2c import I2C
+from citynode.virtual.world.weather import Weather
+from upy_bench import Board
 
 
 @pytest.fixture
-def engine():
-    engine = Engine(seed=5)
-    yield engine
-    engine.close()
-
-
-def make(engine, chip="esp32"):
-    pins = Pins(CHIPS[chip])
-    air = [AIR]
-    chips = [kind(engine.clock, lambda ns: air[0], random.Random(1)) for kind in (BME280, SHT4x)]
-    bus = I2CBus(pins, 22, 21, chips) if chip == "esp32" else I2CBus(pins, 7, 6, chips)
-    upy = UpyBench(engine)
-    for part in (pins, I2C(pins, [bus])):
-        part.attach(upy)
-    return Board(engine, upy, pins, bus, air)
+def make():
+    with contextlib.ExitStack() as stack:
+        yield lambda chip: stack.enter_context(Board(chip))
 
 
 @pytest.fixture
-def board(engine):
-    return make(engine)
+def board(make):
+    return make("esp32")
 
 
 def test_pin_errors_are_those_of_the_port(board):
@@ -252,7 +221,7 @@ def test_refusals_are_counted_and_gaps_silence_the_sensors(board):
     board.bus.refuse(2, 0x76)
     script = _FAULTS + "b=I2C(0, scl=22, sda=21)\nprint(attempt(b), attempt(b), attempt(b))"
     assert board.run(script) == "19 19 b'`'\n"
-    board.air[0] = None
+    board.world.weather = Weather.constant(None)
     assert board.run(_FAULTS + "print(I2C(0, scl=22, sda=21).scan())") == "[]\n"
 
 
@@ -262,8 +231,8 @@ def test_other_pins_have_no_chips(board):
     )
 
 
-def test_the_c3_has_one_controller_and_fewer_pins(engine):
-    board = make(engine, "esp32c3")
+def test_the_c3_has_one_controller_and_fewer_pins(make):
+    board = make("esp32c3")
     assert (
         board.run("""
 from machine import I2C, Pin
@@ -285,5 +254,18 @@ Pin(2, Pin.OUT, value=1)
 Pin(4, Pin.OUT, value=1, hold=True)
 """)
     assert (board.pins.level(2), board.pins.level(4)) == (1, 1)
-    board.pins.reset()
+    board.reset()
     assert (board.pins.level(2), board.pins.level(4)) == (0, 1)
+
+
+def test_boards_of_a_rack_have_sensors_of_their_own(board):
+    buses = [
+        next(
+            part
+            for part in hardware(board.spec, board.engine, board.world, name)
+            if isinstance(part, I2C)
+        )
+        for name in ("b-0", "b-1", "b-1")
+    ]
+    words = [bus.buses[0].devices[0x76].words for bus in buses]
+    assert words[0] != words[1] == words[2]

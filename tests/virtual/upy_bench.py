@@ -4,9 +4,16 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 from citynode.resources import micropython, upy
+from citynode.virtual.engine import Engine
+from citynode.virtual.soc.peripherals import hardware
+from citynode.virtual.soc.peripherals.i2c import I2C
+from citynode.virtual.soc.peripherals.pins import Pins
 from citynode.virtual.soc.rpc import Server
+from citynode.virtual.world import World
+from citynode.virtual.world.weather import Conditions, Weather
 
 _PRELUDE = """
 import sys
@@ -108,3 +115,44 @@ class UpyBench:
                 pipe.close()
                 self.engine.remove_reader(near)
         return output.decode().replace("\r\n", "\n")
+
+
+AIR = Conditions(21.5, 47.0, 100_250.0)
+
+
+class Board:
+    """The hardware of a board around MicroPython; a context manager."""
+
+    def __init__(self, chip="esp32"):
+        scl, sda = (7, 6) if chip == "esp32c3" else (9, 8) if chip == "esp32s3" else (22, 21)
+        engine = self.engine = Engine(seed=5)
+        self.world = World(engine, Weather.constant(AIR))
+        self.upy = UpyBench(engine)
+        spec = SimpleNamespace(
+            chip=chip,
+            i2c=SimpleNamespace(scl=scl, sda=sda),
+            battery=SimpleNamespace(pin=35, ratio=2.0) if chip == "esp32" else None,
+        )
+        self.spec = spec
+        self.parts = hardware(spec, engine, self.world, "b-0")
+        for part in self.parts:
+            part.attach(self.upy)
+        self.pins = self.part(Pins)
+        self.bus = self.part(I2C).buses[0]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.world.close()
+        self.engine.close()
+
+    def part(self, kind):
+        return next(part for part in self.parts if isinstance(part, kind))
+
+    def run(self, script):
+        return self.upy.run(script)
+
+    def reset(self):
+        for part in self.parts:
+            part.reset()

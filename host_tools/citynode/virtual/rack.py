@@ -22,6 +22,7 @@ from citynode.virtual.soc.chip import CHIPS, Chip
 from citynode.virtual.soc.efuse import EFuse
 from citynode.virtual.soc.flash import NorFlash
 from citynode.virtual.soc.peripherals import hardware
+from citynode.virtual.soc.peripherals.system import System
 from citynode.virtual.soc.rom import RomLoader
 from citynode.virtual.world import World
 from citynode.virtual.world.weather import Weather
@@ -233,6 +234,9 @@ class Rack:
             ),
             paced=self._pace,
         )
+        for peripheral in peripherals:
+            if isinstance(peripheral, System):
+                peripheral.on_wake = board.wake
         self.boards.append(board)
         board.port.listen(self._base_port + index if self._base_port else 0)
         if self._pty:

@@ -32,6 +32,7 @@ class World:
     ) -> None:
         self.engine = engine
         self.weather = (weather or Weather.synthetic(engine.seed)).replayed(self.unix_s)
+        self.battery_v = 3.95  # a lithium cell, nearly full
         self.wifi = Wifi()
         self.wifi.add(BENCH_SSID, BENCH_PASSWORD)
         for ssid, password in (wifi or {}).items():

@@ -6,9 +6,14 @@ from citynode.virtual.chips.bme280 import BME280
 from citynode.virtual.chips.sht4x import SHT4x
 from citynode.virtual.engine import Engine
 from citynode.virtual.soc.chip import CHIPS
+from citynode.virtual.soc.peripherals.analog import Adc, Pwm
+from citynode.virtual.soc.peripherals.counters import Counters
 from citynode.virtual.soc.peripherals.i2c import I2C, I2CBus
 from citynode.virtual.soc.peripherals.net import Net
 from citynode.virtual.soc.peripherals.pins import Host, Pins
+from citynode.virtual.soc.peripherals.serial import Spi, Uart
+from citynode.virtual.soc.peripherals.system import System
+from citynode.virtual.soc.peripherals.timers import Timers, Watchdog
 from citynode.virtual.soc.peripherals.wlan import Wlan
 from citynode.virtual.world import World
 
@@ -30,6 +35,13 @@ class _I2CPins(Protocol):
     def sda(self) -> int: ...
 
 
+class _Battery(Protocol):
+    @property
+    def pin(self) -> int: ...
+    @property
+    def ratio(self) -> float: ...
+
+
 class BoardSpec(Protocol):
     """What of a board's description decides its hardware."""
 
@@ -41,6 +53,11 @@ class BoardSpec(Protocol):
     @property
     def i2c(self) -> _I2CPins:
         """The pins of its I2C."""
+        ...
+
+    @property
+    def battery(self) -> _Battery | None:
+        """The pin behind the battery's divider, and the divider's ratio."""
         ...
 
 
@@ -55,4 +72,20 @@ def hardware(spec: BoardSpec, engine: Engine, world: World, name: str = "") -> l
     sht4x = SHT4x(engine.clock, world.air, engine.rng(f"sht4x {name}"))
     bus = I2CBus(pins, spec.i2c.scl, spec.i2c.sda, (bme280, sht4x))
     wlan = Wlan(engine, world, engine.rng(f"wlan {name}"), world.network.lease())
-    return [pins, I2C(pins, (bus,)), wlan, Net(world.network, wlan)]
+    adc = Adc(pins, lambda: wlan.on)
+    if (battery := spec.battery) is not None:
+        adc.connect(battery.pin, lambda: world.battery_v / battery.ratio)
+    return [
+        pins,
+        I2C(pins, (bus,)),
+        wlan,
+        Net(world.network, wlan),
+        Timers(engine, chip.id),
+        Watchdog(engine),
+        System(pins),
+        adc,
+        Pwm(pins),
+        Counters(pins),
+        Uart(chip.id),
+        Spi(),
+    ]

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from citynode.virtual.soc.chip import Chip
 from citynode.virtual.soc.rpc import Handler, HardwareError, Value
+
+if TYPE_CHECKING:
+    from citynode.virtual.soc.app import ExitKind
 
 IN, OUT, OPEN_DRAIN = 1, 3, 7
 _INPUT, _OUTPUT, _DRAIN = 1, 2, 4
@@ -26,6 +29,10 @@ class Host(Protocol):
 
     def post_irq(self, channel: int, value: int, /) -> None:
         """Interrupt the interpreter."""
+        ...
+
+    def exit(self, kind: "ExitKind", sleep_ms: int | None = None, /) -> None:
+        """End the program from inside the chip."""
         ...
 
     def at_soft_reset(self, hook: Callable[[], None], /) -> None:
@@ -76,6 +83,22 @@ class Pins:
         if watcher is not None:
             pad.watchers.append(watcher)
         pad.level = self.level(number)
+
+    def watch(self, number: int, watcher: Callable[[int], None]) -> None:
+        """Have `watcher(level)` hear each edge on a pad, whoever makes it."""
+        self._pads[number].watchers.append(watcher)
+
+    def unwatch(self, number: int, watcher: Callable[[int], None]) -> None:
+        """Stop telling `watcher`; nothing happens if it was not told."""
+        watchers = self._pads[number].watchers
+        if watcher in watchers:
+            watchers.remove(watcher)
+
+    def pulse(self, number: int, count: int = 1) -> None:
+        """Pull a pad low and let it go, `count` times, as a reed contact does."""
+        for _ in range(count):
+            self.drive(number, 0)
+            self.drive(number, 1)
 
     def level(self, number: int) -> int:
         """Return the voltage on a pad as 0 or 1; one that floats reads 0."""

@@ -65,6 +65,11 @@ class Wlan:
         """Whether the station has an address."""
         return self._state is _State.UP
 
+    @property
+    def on(self) -> bool:
+        """Whether the radio is in use."""
+        return any(self._modes.values())
+
     def attach(self, app: Host) -> None:
         """Answer the calls of `network.WLAN`."""
         app.expose("wlan.active", self._active)

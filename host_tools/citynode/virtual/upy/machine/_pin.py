@@ -75,6 +75,9 @@ class Pin:
     def __repr__(self):
         return "Pin(%d)" % self._id
 
+    def __hash__(self):
+        return self._id
+
     def __call__(self, *value):
         return self.value(*value)
 

@@ -1,0 +1,143 @@
+"""Functions of `machine`, and `machine.RTC`: resets, sleep, the clock of the ESP32 port."""
+
+import _clock
+from _native import time as _time
+from _rpc import call as _call
+
+PWRON_RESET = 1
+HARD_RESET = 2
+WDT_RESET = 3
+DEEPSLEEP_RESET = 4
+SOFT_RESET = 5
+SLEEP = 2
+DEEPSLEEP = 4
+PIN_WAKE = EXT0_WAKE = 2
+EXT1_WAKE = 3
+TIMER_WAKE = 4
+TOUCHPAD_WAKE = 5
+ULP_WAKE = 6
+
+_CAUSES = {
+    "poweron": PWRON_RESET,
+    # A falling EN and a brownout look the same to ESP-IDF as a power-on.
+    "ext": PWRON_RESET,
+    "brownout": PWRON_RESET,
+    "sw": HARD_RESET,
+    "panic": HARD_RESET,
+    "rtc_wdt": WDT_RESET,
+    "tg0_wdt": WDT_RESET,
+    "task_wdt": WDT_RESET,
+    "deepsleep": DEEPSLEEP_RESET,
+}
+_WAKES = {"ext0": 2, "ext1": 3, "timer": 4, "touch": 5, "ulp": 6, "gpio": 7}
+_MHZ = {
+    "esp32": (20, 40, 80, 160, 240),
+    "esp32s3": (20, 40, 80, 160, 240),
+    "esp32c3": (20, 40, 80, 160),
+}
+_chip, _soft = _call("system.facts")
+_freq = 240000000 if _chip == "esp32s3" else 160000000
+
+
+def reset():
+    _call("app.exit", "reset", None)
+
+
+def soft_reset():
+    import _repl
+
+    _repl.forced_exit = True
+    raise SystemExit
+
+
+def bootloader(timeout=0):
+    _call("app.exit", "bootloader", None)
+
+
+def deepsleep(sleep_ms=0):
+    _call("app.exit", "deepsleep", sleep_ms or None)
+
+
+def lightsleep(sleep_ms=0):
+    _time.sleep_ms(sleep_ms)
+
+
+sleep = lightsleep
+
+
+def reset_cause():
+    return SOFT_RESET if _soft else _CAUSES.get(_call("app.reset_cause"), 0)
+
+
+def wake_reason():
+    return _WAKES.get(_call("app.wake"), 0)
+
+
+def unique_id():
+    return _call("app.mac")
+
+
+def freq(hz=None):
+    global _freq
+    if hz is None:
+        return _freq
+    if hz // 1000000 not in _MHZ[_chip]:
+        if _chip == "esp32c3":
+            raise ValueError("frequency must be 20MHz, 40MHz, 80Mhz or 160MHz")
+        raise ValueError("frequency must be 20MHz, 40MHz, 80Mhz, 160MHz or 240MHz")
+    _freq = hz // 1000000 * 1000000
+
+
+def idle():
+    _time.sleep_us(100)
+
+
+def disable_irq():
+    return 0
+
+
+def enable_irq(state):
+    pass
+
+
+def time_pulse_us(pin, pulse_level, timeout_us=1000000):
+    start = _clock.us()
+    while pin.value() != pulse_level:
+        if _clock.us() - start > timeout_us:
+            return -2
+    start = _clock.us()
+    while pin.value() == pulse_level:
+        if _clock.us() - start > timeout_us:
+            return -1
+    return _clock.us() - start
+
+
+class RTC:
+    """The clock of the chip and its memory that outlives deep sleep."""
+
+    def __new__(cls):
+        return _rtc
+
+    def init(self, date):
+        self.datetime(date)
+
+    def datetime(self, date=None):
+        if date is None:
+            ns = _clock.unix_ns()
+            seconds = ns // 1000000000
+            year, month, day, hour, minute, second, weekday = _time.gmtime(seconds)[:7]
+            return year, month, day, weekday, hour, minute, second, ns // 1000 % 1000000
+        year, month, day, _, hour, minute, second, us = date
+        # The days of a year that begins in March make all months alike but the last.
+        y, m = (year, month) if month > 2 else (year - 1, month + 12)
+        days = 365 * y + y // 4 - y // 100 + y // 400 + (153 * m - 457) // 5 + day - 719469
+        seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
+        _clock.set_unix_ns((seconds * 1000000 + us) * 1000)
+
+    def memory(self, data=None):
+        if data is None:
+            return _call("app.rtc_memory", None)
+        _call("app.rtc_memory", data.encode() if isinstance(data, str) else data)
+
+
+_rtc = object.__new__(RTC)
