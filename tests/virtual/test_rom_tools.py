@@ -417,6 +417,14 @@ def test_slow_line_over_rfc2217(bench):
     assert "Crystal frequency:  40MHz" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("bench", ["esp32s3"], indirect=True)
+def test_efuse_summary_over_rfc2217(bench):
+    done = bench.tool("espefuse", "--port", bench.url, "summary")
+    assert done.returncode == 0, done.stdout
+    assert MAC.hex(":") in done.stdout
+
+
 # -- eFuses ---------------------------------------------------------------------------------------
 
 

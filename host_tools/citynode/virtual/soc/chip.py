@@ -30,7 +30,8 @@ class Chip:
     """One kind of chip.
 
     `heap_size` is what `gc.mem_free() + gc.mem_alloc()` gives after the start of a genuine
-    MicroPython 1.27 without PSRAM, in bytes.
+    MicroPython without PSRAM, in bytes: ESP32 seen on 1.27, ESP32-C3 on 1.22, ESP32-S3 estimated
+    from the free heap of its ESP-IDF.
     """
 
     id: str
@@ -85,6 +86,7 @@ def _reasons(rom_pc: int, interrupted_pc: int) -> dict[str, ResetReason]:
         "rtc_wdt": ResetReason(0x10, "RTCWDT_RTC_RST"),
         "tg0_wdt": ResetReason(0x7, "TG0WDT_SYS_RST", rom_pc),
         "deepsleep": ResetReason(0x5, "DSLEEP"),
+        "sw_sys": ResetReason(0x3, "RTC_SW_SYS_RST", interrupted_pc),
         "brownout": ResetReason(0x3, "RTC_SW_SYS_RST", interrupted_pc),
     }
 
@@ -110,6 +112,7 @@ _ESP32 = Chip(
         "rtc_wdt": ResetReason(0x10, "RTCWDT_RTC_RESET"),
         "tg0_wdt": ResetReason(0x7, "TG0WDT_SYS_RESET"),
         "deepsleep": ResetReason(0x5, "DEEPSLEEP_RESET"),
+        "sw_sys": ResetReason(0x3, "SW_RESET"),  # the second stage gives up
         "brownout": _ESP32_RESTART,  # the brownout interrupt ends in a restart
     },
     flash_boot=BootMode(0x13, "SPI_FAST_FLASH_BOOT"),
@@ -158,7 +161,7 @@ _ESP32C3 = Chip(
     crystal_mhz=40,
     cores=1,
     security_api=3,
-    heap_size=150_000,
+    heap_size=203_264,
     rom_version="ESP-ROM:esp32c3-api1-20210207\r\nBuild:Feb  7 2021\r\n",
     reset_reasons=_reasons(0x4004C0DC, 0x40380834),
     flash_boot=BootMode(0xC, "SPI_FAST_FLASH_BOOT"),

@@ -52,6 +52,7 @@ _NO_ENCRYPTION = 0x164
 
 _READ_CHUNK = 64  # bytes in each answer to READ_FLASH_SLOW
 _DEFAULT_SIZE = 2 << 20  # the flash that the ROM believes in until it is told another
+_ADDRESSABLE = 16 << 20  # with 24-bit addresses
 
 # 2000 cycles of the RTC clock are what tools ask for: 15 ms, in which they still lock the watchdog
 # again. Over RFC 2217 that request takes longer than over a cable, so it is given more.
@@ -234,7 +235,7 @@ class RomMode:
 
     def _set_flash(self, request: Request) -> Answer:
         _expect(request, 24)
-        self._flash_size = request.words(2)[1]
+        self._flash_size = min(request.words(2)[1], _ADDRESSABLE)
         return Answer()
 
     def _in_flash(self, address: int, length: int) -> None:
