@@ -28,7 +28,11 @@ Read = Callable[[int, int], bytes]
 
 
 class ImageError(Exception):
-    """The image is not valid; `reason` is one of the constants, `found` and `expected` its values."""
+    """The image is not valid: `reason` is one of the constants, `found` and `expected` its values.
+
+    `digests` are the SHA-256 as calculated and as stored if that is the reason; `segments` what was
+    read before, for a segment's length with that segment's address and no data.
+    """
 
     MAGIC, SEGMENTS, LENGTH, CHECKSUM, HASH, TRUNCATED = (
         "magic",
@@ -39,11 +43,21 @@ class ImageError(Exception):
         "truncated",
     )
 
-    def __init__(self, reason: str, found: int = 0, expected: int = 0) -> None:
+    def __init__(
+        self,
+        reason: str,
+        found: int = 0,
+        expected: int = 0,
+        *,
+        segments: "Sequence[Segment]" = (),
+        digests: tuple[bytes, bytes] = (b"", b""),
+    ) -> None:
         super().__init__(f"image: bad {reason}")
         self.reason = reason
         self.found = found
         self.expected = expected
+        self.segments = tuple(segments)
+        self.digests = digests
 
 
 @dataclass(frozen=True)
@@ -140,11 +154,12 @@ def decode(read: Read, limit: int, *, header: Header | None = None) -> Image:
     segments: list[Segment] = []
     for _ in range(header.segments):
         if at + 8 > limit:
-            raise ImageError(ImageError.TRUNCATED)
+            raise ImageError(ImageError.TRUNCATED, segments=segments)
         head = read(at, 8)
         address, length = _SEGMENT.unpack(head)
         if length % 4 or length >= _LENGTH_LIMIT or at + 8 + length > limit:
-            raise ImageError(ImageError.LENGTH, length)
+            segments.append(Segment(address, b"", at + 8))
+            raise ImageError(ImageError.LENGTH, length, segments=segments)
         data = read(at + 8, length)
         digest.update(head + data)
         check ^= xor(data)
@@ -152,16 +167,18 @@ def decode(read: Read, limit: int, *, header: Header | None = None) -> Image:
         at += 8 + length
     end = (at // 16 + 1) * 16  # the checksum is the last byte of a block of 16
     if end > limit:
-        raise ImageError(ImageError.TRUNCATED)
+        raise ImageError(ImageError.TRUNCATED, segments=segments)
     tail = read(at, end - at)
     digest.update(tail)
     if tail[-1] != check:
-        raise ImageError(ImageError.CHECKSUM, tail[-1], check)
+        raise ImageError(ImageError.CHECKSUM, tail[-1], check, segments=segments)
     if header.hashed:
         if end + 32 > limit:
-            raise ImageError(ImageError.TRUNCATED)
-        if read(end, 32) != digest.digest():
-            raise ImageError(ImageError.HASH)
+            raise ImageError(ImageError.TRUNCATED, segments=segments)
+        stored = read(end, 32)
+        if stored != digest.digest():
+            digests = digest.digest(), stored
+            raise ImageError(ImageError.HASH, segments=segments, digests=digests)
         end += 32
     return Image(header, tuple(segments), end, _descriptor(segments))
 

@@ -8,6 +8,7 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from citynode.errors import CitynodeError
 
@@ -153,6 +154,6 @@ def _check(entries: tuple[Partition, ...]) -> None:
         if each.offset % align or each.size % SECTOR_SIZE:
             raise PartitionError(f"partition {each.label} is not aligned to {align:#x}")
     ordered = sorted(entries, key=lambda each: each.offset)
-    for one, two in zip(ordered, ordered[1:], strict=False):
+    for one, two in pairwise(ordered):
         if two.offset < one.end:
             raise PartitionError(f"partitions {one.label} and {two.label} overlap")

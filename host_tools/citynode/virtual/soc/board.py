@@ -259,8 +259,9 @@ class Board:
         if image is None:
             self.state = State.LOOPING
             if result.retry_ms is not None:
-                # What ends the round is the watchdog that the ROM or the boot loader has set.
-                self._after(result.retry_ms * 1_000_000, self.reset, self.chip.loop_cause)
+                # What ends the round is the second stage, or the watchdog that the ROM has set.
+                cause = result.retry_cause or self.chip.loop_cause
+                self._after(result.retry_ms * 1_000_000, self.reset, cause)
             return
         self._when_sent(lambda: self._run(image, cause, wake))
 
