@@ -1,0 +1,5 @@
+"""Start the application of the chosen slot."""
+
+from node.hal import compose
+
+compose.main()

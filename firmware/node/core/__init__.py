@@ -1,0 +1,1 @@
+"""What a node does, without knowing on which hardware."""

@@ -1,0 +1,152 @@
+"""The configuration: `/config.cbor`, trusted no further than these checks.
+
+Any bytes give a `Config`. A value that is missing or wrong is replaced by its default and named
+in `faults`, as the path to it: "interval_s", "sensors[1].address".
+"""
+
+from node.core.log import LEVELS
+from node.wire.cbor import CborError, decode
+
+_MAX_SENSORS = 8
+_MAX_PIN = 48
+
+
+class Sensor:
+    """One sensor of the configuration: chip, I2C address, settling time (ms), retries."""
+
+    def __init__(self, chip: str, address: int, settle_ms: int, retries: int) -> None:
+        self.chip = chip
+        self.address = address
+        self.settle_ms = settle_ms
+        self.retries = retries
+
+
+class Config:
+    """The checked configuration; `faults` names what was wrong with the given one.
+
+    `i2c` is (scl, sda, freq) or None, `battery` (pin, ratio, low_v) or None.
+    """
+
+    def __init__(self, given: object) -> None:
+        self.faults: list = []
+        if not isinstance(given, dict):
+            given = {}
+            self.faults.append("config")
+        self._number(given, "", "v", 1, 1, 1)
+        board = self._map(given, "board")
+        self.board = self._text(board, "board.", "id", "unknown", 32)
+        self.i2c = self._i2c(board)
+        self.led = self._pin(board, "board.", "led")
+        self.battery = self._battery(board)
+        self.site = self._text(given, "", "site", "", 64)
+        self.interval_s = self._number(given, "", "interval_s", 300, 1, 86400)
+        self.health_s = self._number(given, "", "health_s", 3600, 1, 604800)
+        self.sensors = self._sensors(given)
+        uplink = self._map(given, "uplink")
+        self._choice(uplink, "uplink.", "kind", "wifi", ("wifi",))
+        self.host = self._text(uplink, "uplink.", "host", "", 128)
+        self.tls = self._flag(uplink, "uplink.", "tls", True)
+        self.port = self._number(uplink, "uplink.", "port", 8883 if self.tls else 1883, 1, 65535)
+        self.keepalive_s = self._number(uplink, "uplink.", "keepalive_s", 60, 5, 65535)
+        self.ntp = self._text(given, "", "ntp", "pool.ntp.org", 128)
+        self.deep_sleep = self._choice(given, "", "sleep", "none", ("none", "deep")) == "deep"
+        self.spool_bytes = 1024 * self._number(given, "", "spool_kib", 256, 8, 8192)
+        self.log_level = LEVELS.index(self._choice(given, "", "log", "info", LEVELS))
+
+    def _fault(self, name: str, default):
+        self.faults.append(name)
+        return default
+
+    def _number(self, given: dict, path: str, key: str, default: int, low: int, high: int) -> int:
+        value = given.get(key)
+        # A bool passes for an int, and is none here.
+        if type(value) is int and low <= value <= high:
+            return value
+        return self._fault(path + key, default)
+
+    def _text(self, given: dict, path: str, key: str, default: str, longest: int) -> str:
+        value = given.get(key)
+        if isinstance(value, str) and len(value) <= longest:
+            return value
+        return self._fault(path + key, default)
+
+    def _flag(self, given: dict, path: str, key: str, default: bool) -> bool:
+        value = given.get(key)
+        return value if isinstance(value, bool) else self._fault(path + key, default)
+
+    def _choice(self, given: dict, path: str, key: str, default: str, choices: tuple) -> str:
+        value = given.get(key)
+        if isinstance(value, str) and value in choices:
+            return value
+        return self._fault(path + key, default)
+
+    def _map(self, given: dict, key: str) -> dict:
+        value = given.get(key)
+        return value if isinstance(value, dict) else self._fault(key, {})
+
+    def _pin(self, given: dict, path: str, key: str):
+        value = given.get(key)
+        if value is None or (type(value) is int and 0 <= value <= _MAX_PIN):
+            return value
+        return self._fault(path + key, None)
+
+    def _i2c(self, board: dict):
+        given = board.get("i2c")
+        if given is None:
+            return None
+        if not isinstance(given, dict):
+            return self._fault("board.i2c", None)
+        scl = self._pin(given, "board.i2c.", "scl")
+        sda = self._pin(given, "board.i2c.", "sda")
+        freq = self._number(given, "board.i2c.", "freq", 100000, 10000, 1000000)
+        if scl is None or sda is None or scl == sda:
+            return self._fault("board.i2c", None)
+        return scl, sda, freq
+
+    def _battery(self, board: dict):
+        given = board.get("battery")
+        if given is None:
+            return None
+        if not isinstance(given, dict):
+            return self._fault("board.battery", None)
+        pin = self._pin(given, "board.battery.", "pin")
+        ratio = given.get("ratio")
+        if pin is None or type(ratio) not in (int, float) or not 0 < ratio <= 100:
+            return self._fault("board.battery", None)
+        return pin, ratio
+
+    def _sensors(self, given: dict) -> list:
+        rows = given.get("sensors")
+        if not isinstance(rows, list):
+            return self._fault("sensors", [])
+        sensors = []
+        for i in range(len(rows)):
+            path = "sensors[%d]" % i
+            if i >= _MAX_SENSORS:
+                self._fault(path, None)
+                break
+            row = rows[i]
+            if not isinstance(row, dict):
+                self._fault(path, None)
+                continue
+            path += "."
+            chip = self._text(row, path, "chip", "", 16)
+            # It becomes the name of a module.
+            if not chip or not all("a" <= c <= "z" or "0" <= c <= "9" for c in chip):
+                self._fault(path + "chip", None)
+                continue
+            address = self._number(row, path, "address", 0, 0x08, 0x77)
+            if not address:
+                continue
+            settle_ms = self._number(row, path, "settle_ms", 0, 0, 60000)
+            retries = self._number(row, path, "retries", 2, 0, 10)
+            sensors.append(Sensor(chip, address, settle_ms, retries))
+        return sensors
+
+
+def load(data: bytes) -> Config:
+    """Return the configuration in the bytes of `/config.cbor`."""
+    try:
+        return Config(decode(data))
+    except CborError:
+        return Config(None)

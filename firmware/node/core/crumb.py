@@ -1,0 +1,44 @@
+"""The breadcrumb in RTC memory: what the next start has to know and flash is too slow for.
+
+It outlives deep sleep, a soft reset and a watchdog's, and is gone after a loss of power, as the
+time of day is: whether that is known stands here.
+"""
+
+import struct
+from binascii import crc32
+
+_MAGIC = b"cnc1"
+_FORM = "<4sHIIH"  # magic, era, synced_s, health_s, size of the counters
+
+
+class Crumb:
+    """`era` of the clock (0: none), `synced_s` when it was set (Unix, 0: never), `health_s`.
+
+    `load()` returns the RTC memory, `store(bytes)` writes it. `counters` are kept over a deep
+    sleep: `found_counters` has their bytes from before it.
+    """
+
+    def __init__(self, load, store) -> None:
+        self._store = store
+        self.era = 0
+        self.synced_s = 0
+        self.health_s = 0
+        self.found_counters = b""
+        data = bytes(load())
+        head = struct.calcsize(_FORM)
+        if len(data) < head + 4 or data[:4] != _MAGIC:
+            return
+        _, era, synced_s, health_s, size = struct.unpack_from(_FORM, data)
+        end = head + size
+        if len(data) != end + 4 or struct.unpack_from("<I", data, end)[0] != crc32(data[:end]):
+            return
+        self.era, self.synced_s, self.health_s = era, synced_s, health_s
+        self.found_counters = data[head:end]
+
+    def save(self, counters: bytes = b"") -> None:
+        """Write it."""
+        data = struct.pack(
+            _FORM, _MAGIC, self.era, self.synced_s, self.health_s & 0xFFFFFFFF, len(counters)
+        )
+        data += counters
+        self._store(data + struct.pack("<I", crc32(data)))

@@ -1,0 +1,125 @@
+"""The sampler: at each whole interval of the clock one climate record from all sensors."""
+
+import asyncio
+
+from node.core.log import describe
+from node.sensors import SensorError
+from node.wire import schema
+from node.wire.cbor import UNDEFINED
+from node.wire.const import const
+
+_RETRY_MS = const(20)
+_SLACK_MS = const(60000)
+
+
+class Channel:
+    """A configured sensor: its driver's class, how to use it, and the driver while it works."""
+
+    def __init__(self, driver_class, name: str, address: int, settle_ms: int, retries: int) -> None:
+        self.driver_class = driver_class
+        self.name = name
+        self.address = address
+        self.settle_ms = settle_ms
+        self.retries = retries
+        self.driver = None
+        self.failing = False
+
+
+class Sampler:
+    """Measures with `channels` on `bus` and has `recorder` accept the result.
+
+    Where two sensors have a field, the first one's good value counts. A field whose sensors all
+    failed is UNDEFINED, one without a sensor is not sampled. `battery()` gives volts or None.
+    `progress.within(ms)` is called before each wait.
+    """
+
+    def __init__(self, channels, bus, battery, interval_s, recorder, clock, counters, log) -> None:
+        self._channels = channels
+        self._bus = bus
+        self._battery = battery
+        self._interval_ms = 1000 * interval_s
+        self._recorder = recorder
+        self._clock = clock
+        self._counters = counters
+        self._log = log
+        self._last_ms = 0
+        self.sampled = asyncio.Event()
+
+    async def run(self, progress) -> None:
+        """Sample for ever."""
+        settle_ms = sum([c.settle_ms * (c.retries + 1) for c in self._channels])
+        while True:
+            progress.within(self._interval_ms + settle_ms + _SLACK_MS)
+            instant = await self._next()
+            progress.within(settle_ms + _SLACK_MS)
+            await self.sample(instant // 1000)
+            self.sampled.set()
+
+    async def _next(self) -> int:
+        # Sleep until a whole multiple of the interval since 1970, by the clock as it is then:
+        # it may be set meanwhile. Return the instant in Unix ms.
+        clock, interval = self._clock, self._interval_ms
+        target = (clock.unix_ms() // interval + 1) * interval
+        while True:
+            if 0 <= self._last_ms - target < interval:
+                # The clock was put back a little: this instant has its record already.
+                target = self._last_ms + interval
+            wait = target - clock.unix_ms()
+            if wait <= 0:
+                self._last_ms = target
+                return target
+            clock.changed.clear()
+            try:
+                await asyncio.wait_for(clock.changed.wait(), wait / 1000)
+                target = (clock.unix_ms() // interval + 1) * interval
+            except asyncio.TimeoutError:
+                pass
+
+    async def sample(self, unix_s: int) -> None:
+        """Measure once with every sensor and have the record of `unix_s` accepted."""
+        values = {}
+        status = 0
+        for index in range(len(self._channels)):
+            channel = self._channels[index]
+            reading = await self._read(channel)
+            if (reading is None) != channel.failing:
+                channel.failing = reading is None
+                self._event("fault_on" if channel.failing else "fault_off", index, channel)
+            if reading is None:
+                status |= schema.SENSOR_FAULT
+                self._counters.sensor_faults += 1
+                reading = (UNDEFINED,) * len(channel.driver_class.FIELDS)
+            for i in range(len(reading)):
+                field = channel.driver_class.FIELDS[i]
+                if values.get(field, UNDEFINED) is UNDEFINED:
+                    values[field] = reading[i]
+        volts = self._battery()
+        if volts is not None:
+            values["battery_v"] = volts
+        self._recorder.accept(schema.CLIMATE, values, status, unix_s)
+
+    async def _read(self, channel: Channel):
+        # One good reading, or None when all tries are used up.
+        for attempt in range(channel.retries + 1):
+            if attempt:
+                await self._clock.sleep_ms(_RETRY_MS)
+            try:
+                if channel.driver is None:
+                    channel.driver = channel.driver_class(self._bus, channel.address, self._clock)
+                    if channel.settle_ms:
+                        await self._clock.sleep_ms(channel.settle_ms)
+                return await channel.driver.measure()
+            except OSError as error:
+                channel.driver = None
+                self._log.debug(channel.name, describe(error))
+                if not self._bus.recover():
+                    self._log.debug("i2c", "held low")
+            except SensorError as error:
+                channel.driver = None
+                self._log.debug(channel.name, describe(error))
+        return None
+
+    def _event(self, code: str, index: int, channel: Channel) -> None:
+        text = "no reading" if channel.failing else "works again"
+        self._log.warning(channel.name, "0x%02x %s" % (channel.address, text))
+        self._recorder.accept(schema.EVENT, {"code": code, "detail": index})

@@ -1,0 +1,1 @@
+"""The hardware: the only folder that imports machine, network and esp32."""
