@@ -1,0 +1,1 @@
+"""Ways to a board: its serial port, its bootloader through esptool, its REPL through mpremote."""

@@ -1,0 +1,134 @@
+"""The program that drives one board's bootloader with esptool's library."""
+
+import contextlib
+from typing import Any
+
+import esptool
+import serial
+from esptool.cmds import (
+    attach_flash,
+    detect_chip,
+    detect_flash_size,
+    reset_chip,
+    run_stub,
+    write_flash,
+)
+from esptool.logger import EsptoolLogger, log
+from esptool.util import flash_size_bytes
+
+from citynode.link.channel import Failure, Handler, Progress, serve
+from citynode.link.serialio import PortError, open_port
+
+_SYNC_BAUD = 115200
+_CHIPS = {"ESP32": "esp32", "ESP32-S3": "esp32s3", "ESP32-C3": "esp32c3"}
+
+
+class _Reporter(EsptoolLogger):  # type: ignore[misc]  # esptool is not typed
+    """Passes esptool's progress on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.report: Progress | None = None
+
+    def progress_bar(self, cur_iter: int, total_iters: int, *_: Any, **__: Any) -> None:
+        if self.report is not None:
+            self.report(cur_iter, total_iters)
+
+
+class Bootloader:
+    """One board in its bootloader, with esptool's stub running."""
+
+    def __init__(self) -> None:
+        self._line: serial.SerialBase | None = None
+        self._chip: Any = None
+        self._log = _Reporter()
+        log.set_logger(self._log)
+
+    def connect(
+        self, report: Progress, port: str, baud: int, before: str, attempts: int
+    ) -> dict[str, object]:
+        """Reset into the bootloader, find out what chip it is, start the stub; writes nothing."""
+        self.close(report)
+        self._line = open_port(port, _SYNC_BAUD)
+        try:
+            chip = detect_chip(
+                self._line, _SYNC_BAUD, connect_mode=before, connect_attempts=attempts
+            )
+        except esptool.FatalError as error:
+            raise Failure("no_board", str(error)) from error
+        if chip.secure_download_mode or chip.get_flash_encryption_enabled():
+            raise Failure("protected")
+        name = chip.CHIP_NAME
+        mac = bytes(chip.read_mac())
+        chip = run_stub(chip)
+        if baud != _SYNC_BAUD:
+            chip.change_baud(baud)
+        attach_flash(chip)
+        size = detect_flash_size(chip)
+        self._chip = chip
+        if size is not None:
+            chip.flash_set_parameters(flash_size_bytes(size))
+        return {
+            "chip": _CHIPS.get(name, name),
+            "name": name,
+            "mac": mac.hex(),
+            "flash_size": None if size is None else flash_size_bytes(size),
+        }
+
+    def digests(self, report: Progress, regions: list[list[int]]) -> list[str]:
+        """Return the MD5 of each (address, size), as the chip calculates it."""
+        found = []
+        for number, (address, size) in enumerate(regions):
+            found.append(self._chip.flash_md5sum(address, size))
+            report(number + 1, len(regions))
+        return found
+
+    def read(self, report: Progress, address: int, size: int) -> bytes:
+        """Read flash; esptool checks the MD5 of what arrives."""
+        data: bytes = self._chip.read_flash(address, size, lambda done, *_: report(done, size))
+        return data
+
+    def write(self, report: Progress, address: int, data: bytes) -> None:
+        """Erase and write a region (whole sectors); the chip's MD5 of it is checked."""
+        self._log.report = report
+        try:
+            write_flash(self._chip, [(address, data)], flash_size="keep")
+        finally:
+            self._log.report = None
+
+    def reset(self, report: Progress, mode: str) -> None:
+        """Start what is in flash."""
+        reset_chip(self._chip, mode)
+
+    def close(self, report: Progress) -> None:
+        """Let go of the port."""
+        self._chip = None
+        if self._line is not None:
+            with contextlib.suppress(OSError):
+                self._line.close()
+            self._line = None
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return what the parent may call."""
+        return {
+            "connect": self.connect,
+            "digests": self.digests,
+            "read": self.read,
+            "write": self.write,
+            "reset": self.reset,
+            "close": self.close,
+        }
+
+
+def classify(error: BaseException) -> tuple[str, str]:
+    """Tell which kind of failure an exception of esptool or pyserial is."""
+    if isinstance(error, PortError):
+        return error.kind, str(error)
+    if isinstance(error, serial.SerialException | OSError):
+        return "lost", str(error)
+    lines = str(error).splitlines()
+    return "bootloader", lines[0] if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    serve(Bootloader().handlers(), classify)

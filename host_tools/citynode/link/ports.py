@@ -1,0 +1,130 @@
+"""The ports of this machine: which there are, and who of us uses one."""
+
+import contextlib
+import fnmatch
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+from serial.tools import list_ports
+
+from citynode.errors import CitynodeError
+from citynode.identity import state_dir
+from citynode.link.errors import LinkError
+
+# USB vendors of the bridges on ESP32 boards and of the chips' own USB (usb.ids).
+_VENDORS = {
+    0x303A: "Espressif USB",
+    0x10C4: "CP210x bridge",
+    0x1A86: "CH34x bridge",
+    0x0403: "FTDI bridge",
+    0x067B: "PL2303 bridge",
+}
+
+
+@dataclass(frozen=True)
+class Port:
+    """A serial port; `likely` tells that a board may be behind it."""
+
+    device: str
+    description: str
+    likely: bool
+    usb: str | None = None
+    serial_number: str | None = None
+    location: str | None = None
+    accessible: bool = True
+
+
+def list_all() -> list[Port]:
+    """Return the machine's serial ports, those with a likely board first."""
+    ports = []
+    for found in list_ports.comports():
+        usb = None if found.vid is None else f"{found.vid:04x}:{found.pid or 0:04x}"
+        ports.append(
+            Port(
+                device=found.device,
+                description=_VENDORS.get(found.vid or 0) or found.description or "",
+                likely=found.vid in _VENDORS,
+                usb=usb,
+                serial_number=found.serial_number,
+                location=found.location,
+                accessible=os.name != "posix" or os.access(found.device, os.R_OK | os.W_OK),
+            )
+        )
+    return sorted(ports, key=lambda port: (not port.likely, port.device))
+
+
+def select(given: Iterable[str]) -> list[str]:
+    """Return the ports that the arguments mean: names, globs (`/dev/ttyUSB*`), commas, URLs.
+
+    Raises CitynodeError when a glob matches nothing, or a port is there twice.
+    """
+    chosen: list[str] = []
+    for text in given:
+        for item in filter(None, (part.strip() for part in text.split(","))):
+            if "://" in item or not re.search(r"[*?\[]", item):
+                chosen.append(item)
+                continue
+            found = sorted(
+                {port.device for port in list_all() if fnmatch.fnmatch(port.device, item)}
+                | _matching_files(item)
+            )
+            if not found:
+                raise CitynodeError(f"no port matches {item}", "see 'citynode ports'")
+            chosen += found
+    keys = [_key(port) for port in chosen]
+    for port, key in zip(chosen, keys, strict=True):
+        if keys.count(key) > 1:
+            raise CitynodeError(f"{port} is given twice", "name each port once")
+    return chosen
+
+
+def _matching_files(pattern: str) -> set[str]:
+    path = Path(pattern)
+    try:
+        return {str(found) for found in path.parent.glob(path.name)}
+    except (OSError, ValueError):
+        return set()
+
+
+def check(port: str) -> None:
+    """See whether a device can be opened, without opening it; raises LinkError."""
+    if "://" in port or os.name != "posix":
+        return
+    if not os.path.exists(port):
+        raise LinkError("no_port", port)
+    if not os.access(port, os.R_OK | os.W_OK):
+        raise LinkError("permission", port)
+
+
+@contextlib.contextmanager
+def lock(port: str) -> Iterator[None]:
+    """Keep other citynode runs off a port for the whole job; raises LinkError.
+
+    A job opens its port several times, and the system's own lock ends with each.
+    """
+    folder = state_dir() / "locks"
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", _key(port)).strip("_")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(folder / f"{name}.lock")
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        raise LinkError("busy", port) from None
+    except OSError as error:
+        raise CitynodeError(
+            f"cannot write {folder}: {error.strerror}",
+            "make the folder writable, or set CITYNODE_STATE to one that is",
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def _key(port: str) -> str:
+    """Return what is the same for all names of a port."""
+    return port.lower() if "://" in port else os.path.realpath(port)
