@@ -52,6 +52,9 @@ def _take_over():
     for name in _CHIP:
         module = __import__(name)
         _modules["u" + name] = module  # the old names with u
+    import _tasks  # after `time`, whose ticks it goes by
+
+    _modules["_asyncio"] = _tasks
 
     import _repl
 
