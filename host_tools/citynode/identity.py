@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from platformdirs import user_state_path
-
 from citynode.boards import Board
 from citynode.errors import CitynodeError
 from citynode.image.nvs import Kind, Value
+from citynode.state import state_dir, write_secret
 
 NAMESPACE = "citynode"
 VERSION = 1
@@ -164,13 +163,6 @@ def settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> dict
     return {**parse(given, "environment"), **(read_file(path) if path is not None else {})}
 
 
-def state_dir() -> Path:
-    """Return the folder of what citynode must not forget: `CITYNODE_STATE`, else the user's."""
-    if given := os.environ.get("CITYNODE_STATE"):
-        return Path(given)
-    return user_state_path("citynode")
-
-
 class Store:
     """The identities that were given out, one file per MAC, in a folder only we can read."""
 
@@ -248,21 +240,6 @@ class Store:
                 f"cannot write {path}: {error.strerror}",
                 "make the folder writable, or set CITYNODE_STATE to one that is",
             ) from None
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a file that only we can read, whole or not at all, and on the disk at return."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def eui64(mac: str) -> bytes:

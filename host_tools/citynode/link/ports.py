@@ -12,8 +12,8 @@ import filelock
 from serial.tools import list_ports
 
 from citynode.errors import CitynodeError
-from citynode.identity import state_dir
 from citynode.link.errors import LinkError
+from citynode.state import state_dir
 
 # USB vendors of the bridges on ESP32 boards and of the chips' own USB (usb.ids).
 _VENDORS = {
