@@ -5,6 +5,7 @@ import sys
 from binascii import crc32, hexlify
 
 import machine
+
 from node import VERSION
 from node.core import config
 from node.hal.identity import Identity

@@ -3,6 +3,7 @@
 import time
 
 from machine import I2C, Pin
+
 from node.wire.const import const
 
 _CLOCKS = const(9)  # a byte and its acknowledge: after these any chip has let go

@@ -11,6 +11,7 @@ import time
 import esp32
 import machine
 import network
+
 from node import VERSION
 from node.core import config as config_file
 from node.core.app import App
@@ -19,7 +20,7 @@ from node.core.counters import SIZE as COUNTERS_SIZE
 from node.core.counters import Counters
 from node.core.crumb import Crumb
 from node.core.health import Health
-from node.core.log import Log, describe
+from node.core.log import Log
 from node.core.record import Recorder
 from node.core.sampler import Channel, Sampler
 from node.core.spool import Spool

@@ -1,6 +1,7 @@
 """The node's identity in NVS, namespace `citynode`: blobs, written at provisioning."""
 
 from esp32 import NVS
+
 from node.wire.const import const
 
 _LONGEST = const(128)

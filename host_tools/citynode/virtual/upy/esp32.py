@@ -143,23 +143,23 @@ class NVS:
 
 
 def wake_on_ext0(pin=None, level=None):
-    call("wake.ext0", None if pin is None else pin.__hash__(), level)
+    call("wake.ext0", None if pin is None else pin._id, level)
 
 
 def wake_on_ext1(pins=None, level=None):
-    call("wake.ext1", None if pins is None else [pin.__hash__() for pin in pins], level)
+    call("wake.ext1", [] if pins is None else [pin._id for pin in pins], level)
 
 
-def wake_on_gpio(pins=None, level=None):
-    call("wake.gpio", None if pins is None else [pin.__hash__() for pin in pins], level)
+# The ESP32 has an uncalibrated sensor in °F, its successors one in °C.
+if "ESP32-" in _facts.machine.split(" with ")[-1]:
 
+    def mcu_temperature():
+        return call("chip.temperature")
 
-def raw_temperature():
-    return call("chip.raw_temperature")
+else:
 
-
-def mcu_temperature():
-    return call("chip.mcu_temperature")
+    def raw_temperature():
+        return call("chip.temperature") * 9 // 5 + 32
 
 
 def idf_heap_info(capabilities):
