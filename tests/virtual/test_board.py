@@ -86,7 +86,7 @@ def bench(tmp_path, paced):
         bench.boots.append(cause)
         if bench.bootable:
             return SimpleNamespace(log=b"boot %s\r\n" % cause.encode(), app=object(), retry_ms=None)
-        return SimpleNamespace(log=b"invalid header\r\n", app=None, retry_ms=50)
+        return SimpleNamespace(log=b"invalid header\r\n", app=None, retry_ms=50, retry_cause=None)
 
     class FakeLoader:
         def __init__(self):

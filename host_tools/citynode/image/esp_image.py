@@ -7,7 +7,7 @@ Source: esptool documentation, "Firmware Image Format"; ESP-IDF `esp_app_format.
 import hashlib
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MAGIC = 0xE9
 FLASH_MODES = ("QIO", "QOUT", "DIO", "DOUT")
@@ -138,6 +138,11 @@ def decode_header(raw: bytes) -> Header:
         high,
         hashed == 1,
     )
+
+
+def unhashed(header: Header) -> Header:
+    """Return the header as if the image had no SHA-256 behind it."""
+    return replace(header, hashed=False)
 
 
 def decode(read: Read, limit: int, *, header: Header | None = None) -> Image:

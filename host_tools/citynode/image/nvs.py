@@ -14,7 +14,15 @@ from citynode.image.nvspage import EraseSector, Page, Program, Read
 
 Value = int | str | bytes
 
-__all__ = ["Kind", "NvsError", "NvsStore", "Value", "build_partition", "read_partition"]
+__all__ = [
+    "Kind",
+    "NvsError",
+    "NvsStore",
+    "Value",
+    "build_partition",
+    "read_partition",
+    "used_bytes",
+]
 
 _MIN_PAGES = 3
 _MAX_NAMESPACE = 254
@@ -342,6 +350,19 @@ def build_partition(size: int, values: Mapping[str, Mapping[str, tuple[Kind, Val
         for key, (kind, value) in items.items():
             store.set(namespace, key, kind, value)
     return bytes(cells.data)
+
+
+def used_bytes(data: bytes) -> int:
+    """Return how much of a partition's bytes its entries take, and the headers of their pages."""
+    pages = [
+        Page(at, lambda at, size: data[at : at + size], lambda at, new: None, lambda at: None)
+        for at in range(0, len(data) - fmt.PAGE_SIZE + 1, fmt.PAGE_SIZE)
+    ]
+    return sum(
+        fmt.ENTRIES_AT + fmt.ENTRY_SIZE * sum(entry.span for _, entry in page.entries())
+        for page in pages
+        if page.in_use
+    )
 
 
 class _Cells:
