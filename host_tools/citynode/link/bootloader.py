@@ -1,12 +1,12 @@
 """A board's bootloader, driven by esptool in a process of its own."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from citynode.link.channel import Child, Progress
+from citynode.link.channel import Child, Leash, Progress
 from citynode.link.errors import LinkError
 
 SECTOR = 4096
@@ -33,8 +33,8 @@ class Bootloader:
     Every method raises LinkError.
     """
 
-    def __init__(self, port: str) -> None:
-        self._child = Child("citynode.link.bootloader_child", port)
+    def __init__(self, port: str, leash: Leash | None = None) -> None:
+        self._child = Child("citynode.link.bootloader_child", port, leash)
         self.port = port
 
     def connect(
@@ -92,6 +92,24 @@ class Bootloader:
             "read", timeout_s=_STEP_S, progress=progress, address=address, size=size
         )
         return data
+
+    def files(
+        self, address: int, size: int, sizes: Mapping[str, int], progress: Progress | None = None
+    ) -> dict[str, str] | None:
+        """Return the SHA-256 of those files of the LittleFS at `address` that have these sizes.
+
+        None where there is no file system. The bytes may be anything; where they make littlefs
+        fail, LinkError has the kind "died" or "silent", and the session is over.
+        """
+        found: dict[str, str] | None = self._child.call(
+            "files",
+            timeout_s=_STEP_S,
+            progress=progress,
+            address=address,
+            size=size,
+            sizes=dict(sizes),
+        )
+        return found
 
     def write(self, runs: Sequence[tuple[int, bytes]], progress: Progress | None = None) -> None:
         """Write and verify; `progress` gets the bytes done of all."""

@@ -1,9 +1,11 @@
 """The program that drives one board's bootloader with esptool's library."""
 
 import contextlib
+import hashlib
 from typing import Any
 
 import esptool
+import littlefs
 import serial
 from esptool.cmds import (
     attach_flash,
@@ -20,6 +22,7 @@ from citynode.link.channel import Failure, Handler, Progress, serve
 from citynode.link.serialio import PortError, open_port
 
 _SYNC_BAUD = 115200
+_IO_ERROR = -5
 _CHIPS = {"ESP32": "esp32", "ESP32-S3": "esp32s3", "ESP32-C3": "esp32c3"}
 
 
@@ -33,6 +36,39 @@ class _Reporter(EsptoolLogger):  # type: ignore[misc]  # esptool is not typed
     def progress_bar(self, cur_iter: int, total_iters: int, *_: Any, **__: Any) -> None:
         if self.report is not None:
             self.report(cur_iter, total_iters)
+
+
+class _Flash(littlefs.UserContext):  # type: ignore[misc]  # littlefs is not typed
+    """A file system in the board's flash, read as far as it is looked at, never written."""
+
+    _AHEAD = 4 * 4096
+
+    def __init__(self, chip: Any, address: int, size: int, report: Progress) -> None:
+        super().__init__(0)
+        self._chip = chip
+        self._address = address
+        self._size = size
+        self._report = report
+        self._known: dict[int, bytes] = {}
+
+    def read(self, cfg: Any, block: int, off: int, size: int) -> bytearray:
+        start = block * cfg.block_size + off
+        found = bytearray()
+        while len(found) < size:
+            at = start + len(found)
+            base = at - at % self._AHEAD
+            if base not in self._known:
+                length = min(self._AHEAD, self._size - base)
+                self._known[base] = self._chip.read_flash(self._address + base, length)
+                self._report(len(self._known), 0)
+            found += self._known[base][at - base : at - base + size - len(found)]
+        return found
+
+    def prog(self, cfg: Any, block: int, off: int, data: bytes) -> int:
+        return _IO_ERROR
+
+    def erase(self, cfg: Any, block: int) -> int:
+        return _IO_ERROR
 
 
 class Bootloader:
@@ -88,6 +124,36 @@ class Bootloader:
         data: bytes = self._chip.read_flash(address, size, lambda done, *_: report(done, size))
         return data
 
+    def files(
+        self, report: Progress, address: int, size: int, sizes: dict[str, int]
+    ) -> dict[str, str] | None:
+        """Return the SHA-256 of those files that are there with these sizes; None: no file system.
+
+        littlefs trusts what it reads. Should it fail on foreign bytes, this process ends; the
+        parent knows what to make of that.
+        """
+        context = _Flash(self._chip, address, size, report)
+        try:
+            system = littlefs.LittleFS(
+                context=context,
+                mount=True,
+                block_size=4096,
+                block_count=size // 4096,
+                read_size=32,
+                prog_size=32,
+                cache_size=128,
+                lookahead_size=32,
+            )
+            found = {}
+            for path, length in sizes.items():
+                with contextlib.suppress(littlefs.LittleFSError, OSError):
+                    if system.stat(path).size == length:
+                        with system.open(path, "rb") as file:
+                            found[path] = hashlib.sha256(file.read()).hexdigest()
+        except (littlefs.LittleFSError, OSError):
+            return None
+        return found
+
     def write(self, report: Progress, address: int, data: bytes) -> None:
         """Erase and write a region (whole sectors); the chip's MD5 of it is checked."""
         self._log.report = report
@@ -114,6 +180,7 @@ class Bootloader:
             "connect": self.connect,
             "digests": self.digests,
             "read": self.read,
+            "files": self.files,
             "write": self.write,
             "reset": self.reset,
             "close": self.close,

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -91,14 +91,51 @@ def serve(
             _send(output, {"result": result})
 
 
+class Leash:
+    """Holds the children of a job that several threads work on, to end them all at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._children: set[Child] = set()
+        self._is_cut = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the job is over."""
+        return self._is_cut
+
+    def attach(self, child: "Child") -> None:
+        """Hold a child; raises LinkError if the job is over."""
+        with self._lock:
+            if not self._is_cut:
+                self._children.add(child)
+                return
+        child.kill()
+        raise LinkError("stopped", child.port)
+
+    def detach(self, child: "Child") -> None:
+        """Let a child go that has ended."""
+        with self._lock:
+            self._children.discard(child)
+
+    def cut(self) -> None:
+        """End all children, now and to come; whoever waits for one gets a LinkError."""
+        with self._lock:
+            self._is_cut = True
+            children = list(self._children)
+        for child in children:
+            child.kill()
+
+
 class Child:
     """The parent's side: starts `module` for `port`, calls it, and ends it in any case."""
 
-    def __init__(self, module: str, port: str, arguments: Iterable[str] = ()) -> None:
+    def __init__(self, module: str, port: str, leash: Leash | None = None) -> None:
         self.port = port
+        self._leash = leash or Leash()
         trace = os.environ.get("CITYNODE_TRACE")
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-m", module, *arguments],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if trace else subprocess.DEVNULL,
@@ -107,6 +144,7 @@ class Child:
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        self._leash.attach(self)
 
     @property
     def pid(self) -> int:
@@ -134,13 +172,20 @@ class Child:
                 raise LinkError("silent", self.port, name) from None
             if message is None:
                 code = self._process.wait()
-                raise LinkError("died", self.port, f"{name}, code {code}") from None
+                if self._leash.is_cut:
+                    raise LinkError("stopped", self.port)
+                raise LinkError("died", self.port, f"{name}, code {code}")
             if "result" in message:
                 return message["result"]
             if "kind" in message:
                 raise LinkError(message["kind"], self.port, message["detail"])
             if progress is not None:
                 progress(message["done"], message["total"])
+
+    def kill(self) -> None:
+        """End the child at once."""
+        with contextlib.suppress(OSError):
+            self._process.kill()
 
     def close(self) -> None:
         """End the child and wait until it is gone; its port is free then."""
@@ -158,6 +203,7 @@ class Child:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+        self._leash.detach(self)
 
     def __enter__(self) -> Self:
         return self

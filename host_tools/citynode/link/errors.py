@@ -34,6 +34,7 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
     "program": ("the board on {port} says {detail}", "flash the board, then run this again"),
     "silent": ("{port} did not answer in time ({detail})", "run this again"),
     "died": ("the program for {port} ended ({detail})", "see 'citynode doctor'"),
+    "stopped": ("stopped at {port}", "run this again: it goes on where it was"),
     "local_only": (
         "ampy cannot use {port}",
         "give a port of this machine, or leave out '--transport ampy'",

@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Literal, Self
 
-from citynode.link.channel import Child, Progress
+from citynode.link.channel import Child, Leash, Progress
 
 Transport = Literal["mpremote", "ampy"]
 
@@ -16,8 +16,10 @@ class Repl:
     Programs are sent through pipes: they may hold secrets. Every method raises LinkError.
     """
 
-    def __init__(self, port: str, transport: Transport = "mpremote") -> None:
-        self._child = Child("citynode.link.repl_child", port)
+    def __init__(
+        self, port: str, transport: Transport = "mpremote", leash: Leash | None = None
+    ) -> None:
+        self._child = Child("citynode.link.repl_child", port, leash)
         self.port = port
         self._transport = transport
 
