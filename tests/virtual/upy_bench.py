@@ -19,12 +19,13 @@ _PRELUDE = """
 import sys
 sys.argv[:] = [{rpc!r}]
 sys.path[:] = [{core!r}]
-import _native, _rpc, _irq, _clock
-sys.path += [{upy!r}, ".frozen"]
+import _native, _rpc, _irq, _clock, _errno
 _clock.start(0, 0)
-# The queue of asyncio is in C and counts the interpreter's own ticks.
-sys.modules["time"] = _native.time
 _irq.start()
+sys.modules["errno"] = _errno
+sys.path += [{upy!r}, ".frozen"]
+import _tasks
+sys.modules["_asyncio"] = _tasks
 """
 _LIMIT_S = 20
 

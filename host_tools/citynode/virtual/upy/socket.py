@@ -1,6 +1,5 @@
 """`socket` of the ESP32 port: the machine's sockets, with the board's names, routes and errors."""
 
-import errno  # noqa: F401 - so that the machine's numbers are not taken by anyone
 import io
 
 import _lwip
