@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from citynode.cli.virtual_image import image_command
 from citynode.errors import CitynodeError
 from citynode.virtual.rack import Rack
 from citynode.virtual.soc.board import Board
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
     )
     virtual.command("up")(up)
+    virtual.command("image")(image_command)
     app.add_typer(virtual, name="virtual")
 
 

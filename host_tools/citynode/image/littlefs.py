@@ -25,7 +25,8 @@ _GEOMETRY = {
 }
 _DISK_2_0, _DISK_2_1 = 0x00020000, 0x00020001
 _DISK_2_1_SINCE = (1, 22)  # littlefs 2.8 came with this MicroPython; older ones refuse 2.1
-_SPARE_BLOCKS = 8
+_SPARE_BLOCKS = 4
+_INLINE = 128  # bytes of a file that still goes into its folder's blocks
 _NO_SPACE = -28
 
 
@@ -47,7 +48,8 @@ def build(size: int, files: Mapping[str, bytes], micropython: str) -> bytes:
     """
     total = size // BLOCK_SIZE
     folders = sorted({parent for name in files for parent in PurePosixPath(name).parents})
-    contents = sum(-(-len(data) // BLOCK_SIZE) + 1 for data in files.values())
+    # A first guess: small files lie in their folder's blocks, each folder has two.
+    contents = sum(-(-len(data) // BLOCK_SIZE) for data in files.values() if len(data) > _INLINE)
     blocks = min(total, contents + 2 * len(folders) + _SPARE_BLOCKS)
     while True:
         try:
@@ -61,7 +63,7 @@ def build(size: int, files: Mapping[str, bytes], micropython: str) -> bytes:
                     f"{len(files)} files of {used} bytes do not fit into {size} bytes of flash",
                     "leave files out, or use a board with more flash",
                 ) from error
-        blocks = min(total, blocks * 3 // 2 + 1)
+        blocks = min(total, blocks * 5 // 4 + 1)
 
 
 def _build(
