@@ -41,6 +41,7 @@ class UpyBench:
         self.exits = []
         self.process = None
         self.expose("irq.take", self._take)
+        self.expose("irq.ready", lambda: None)
         self.expose("app.set_clock", lambda offset: None)
         self.expose("app.mac", lambda: bytes.fromhex("240ac4000104"))
 

@@ -86,6 +86,7 @@ class MicroPythonApp:
             ("app.wake", lambda: self._wake),
             ("chip.heap_info", self._heap_info),
             ("chip.temperature", self._temperature),
+            ("irq.ready", self._take_signals),
             ("irq.take", self._take_irqs),
             ("kbd", self._set_interrupt_char),
             ("stdout.raw", self._raw_output),
@@ -97,6 +98,8 @@ class MicroPythonApp:
         self._interrupt_timer: Timer | None = None
         self._irqs: deque[tuple[int, int]] = deque()
         self._irq_timer: Timer | None = None
+        # Until the program has installed its handler, the signal would end it.
+        self._irq_ready = False
 
     # -- for the board --------------------------------------------------------------------------
 
@@ -175,7 +178,7 @@ class MicroPythonApp:
         if self._process is None:
             return
         self._irqs.append((channel, value))
-        if self._irq_timer is None:
+        if self._irq_timer is None and self._irq_ready:
             self._signal_irq()
 
     def exit(self, kind: ExitKind, sleep_ms: int | None = None) -> None:
@@ -305,6 +308,10 @@ class MicroPythonApp:
         if self._irqs and self._process is not None:
             self._process.send_signal(signal.SIGUSR1)
             self._irq_timer = self._engine.call_later(_ASK_AGAIN_S, self._signal_irq)
+
+    def _take_signals(self) -> None:
+        self._irq_ready = True
+        self._signal_irq()
 
     def _take_irqs(self) -> Value:
         if self._irq_timer is not None:

@@ -26,7 +26,10 @@ def _take(_):
 
 
 def _on_signal(_):
-    micropython.schedule(_take, None)
+    try:
+        micropython.schedule(_take, None)
+    except RuntimeError:
+        pass  # the queue is full; the host signals again
 
 
 def start():
@@ -42,3 +45,4 @@ def start():
         libc.func("i", "prctl", "iLLLL")(1, 9, 0, 0, 0)
     except OSError:
         pass
+    _rpc.call("irq.ready")
