@@ -184,6 +184,7 @@ class Store:
         given: Mapping[str, str | bytes],
         *,
         renew: bool = False,
+        keep: bool = True,
     ) -> Identity:
         """Return the board's identity with the given settings; what it lacks is made and kept.
 
@@ -207,7 +208,7 @@ class Store:
                 app_key=identity.app_key or secrets.token_bytes(16),
             )
         self._refuse_twins(mac, identity)
-        if identity != known:
+        if keep and identity != known:
             self._write(self._path(mac), identity)
         return identity
 

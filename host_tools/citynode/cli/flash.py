@@ -1,0 +1,88 @@
+"""`citynode flash`: blank boards become nodes, all ports at once."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from citynode.bench import job
+from citynode.bench.flash import Kit, Method, flash, prepare
+from citynode.cli import parts
+from citynode.errors import CitynodeError
+from citynode.identity import Store
+from citynode.image import fetch
+from citynode.link.bootloader import FAST
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("flash")(flash_command)
+
+
+def flash_command(
+    board: parts.BoardId,
+    port: parts.Ports = None,
+    profile: parts.ProfileId = "climate-demo",
+    identity: parts.IdentityFile = None,
+    ca: parts.CaFile = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="MicroPython image; else the newest in the cache."),
+    ] = None,
+    baud: Annotated[
+        int,
+        typer.Option("-b", "--baud", envvar="ESPTOOL_BAUD", min=9600, help="Falls back to 115200."),
+    ] = FAST,
+    before: Annotated[
+        str,
+        typer.Option(help="Way into the bootloader: default-reset, usb-reset or no-reset."),
+    ] = "default-reset",
+    jobs: parts.Jobs = None,
+    renew_identity: parts.Renew = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Compare only: write nothing, keep nothing.")
+    ] = False,
+    as_json: parts.AsJson = False,
+) -> None:
+    """Write MicroPython, application and identity in one session; verify; ask the node who it is.
+
+    Only what differs is written, so that a second run repairs and completes the first.
+    """
+    if before not in ("default-reset", "usb-reset", "no-reset"):
+        raise CitynodeError(
+            f"--before {before} is not known", "use default-reset, usb-reset or no-reset"
+        )
+    order = parts.make_order(board, profile, identity, ca, renew_identity)
+    kit = prepare(order, _read(image if image is not None else _cached(order.board.micropython)))
+    selected = parts.choose_ports(port)
+    finish = flash_all(selected, kit, Method(baud, before, dry_run), jobs, quiet=as_json)
+    parts.finish(finish, as_json)
+
+
+def flash_all(
+    selected: list[str], kit: Kit, method: Method, jobs: int | None = None, *, quiet: bool = False
+) -> list[parts.Outcome]:
+    """Flash the boards at all ports while the progress is shown."""
+    store = Store()
+    with parts.Display(selected, quiet=quiet) as display:
+        return job.run(
+            selected,
+            lambda bench, outcome: flash(bench, outcome, kit, store, method),
+            jobs=jobs,
+            watch=display,
+        )
+
+
+def _cached(build: str) -> Path:
+    return fetch.find(build).path
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CitynodeError(
+            f"cannot read {path}: {os.strerror(error.errno or 0)}",
+            "give --image a MicroPython image",
+        ) from None
