@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
 
 import cbor2
 
@@ -141,6 +141,9 @@ class Child:
             stderr=None if trace else subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is ours to handle: we end the child
         )
+        # PIPE was asked for, so that there are both.
+        self._stdin = cast(IO[bytes], self._process.stdin)
+        self._stdout = cast(IO[bytes], self._process.stdout)
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -158,9 +161,8 @@ class Child:
 
         `timeout_s` is how long it may be silent: progress starts the wait anew.
         """
-        assert self._process.stdin is not None
         try:
-            _send(self._process.stdin, {"call": name, "arguments": arguments})
+            _send(self._stdin, {"call": name, "arguments": arguments})
         except OSError:
             self.close()
             raise LinkError("died", self.port, name) from None
@@ -191,15 +193,14 @@ class Child:
         """End the child and wait until it is gone; its port is free then."""
         if self._process.poll() is None:
             with contextlib.suppress(OSError):
-                assert self._process.stdin is not None
-                self._process.stdin.close()  # it lets go by itself
+                self._stdin.close()  # it lets go by itself
             try:
                 self._process.wait(_END_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
         self._reader.join(_END_S)
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._stdin, self._stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
@@ -217,8 +218,7 @@ class Child:
         self.close()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
         with contextlib.suppress(OSError, ValueError):
-            while (message := _receive(self._process.stdout)) is not None:
+            while (message := _receive(self._stdout)) is not None:
                 self._messages.put(message)
         self._messages.put(None)
