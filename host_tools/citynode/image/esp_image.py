@@ -231,6 +231,14 @@ def encode_descriptor(descriptor: AppDescriptor) -> bytes:
     ).ljust(256, b"\0")
 
 
+def is_app(data: bytes) -> bool:
+    """Tell whether an image begins as an app does: its descriptor is its first data."""
+    at = HEADER_SIZE + _SEGMENT.size
+    return data[:1] == bytes([MAGIC]) and data[at : at + 4] == _DESCRIPTOR_MAGIC.to_bytes(
+        4, "little"
+    )
+
+
 def _descriptor(segments: Sequence[Segment]) -> AppDescriptor | None:
     if not segments or len(segments[0].data) < _DESCRIPTOR.size:
         return None

@@ -106,6 +106,8 @@ def take_apart(image: bytes, chip: str) -> Firmware:
     Raises PlanError: for another chip, cut off, damaged, not MicroPython, or only the app.
     """
     base = BOOTLOADER_OFFSETS[chip]
+    if esp_image.is_app(image):
+        raise PlanError("the image is the app alone, without second stage and table", _GET_ANOTHER)
     boot = _image(image, 0, partitions.TABLE_OFFSET - base, chip, "second stage", hashed=False)
     try:
         raw = image[partitions.TABLE_OFFSET - base :][: partitions.TABLE_SIZE]
