@@ -46,6 +46,7 @@ class Bench:
     boots: list = field(default_factory=list)
     loaders: list = field(default_factory=list)
     bootable: bool = True
+    retry_cause: str | None = None
     answers: dict = field(default_factory=dict)
 
     @property
@@ -86,7 +87,8 @@ def bench(tmp_path, paced):
         bench.boots.append(cause)
         if bench.bootable:
             return SimpleNamespace(log=b"boot %s\r\n" % cause.encode(), app=object(), retry_ms=None)
-        return SimpleNamespace(log=b"invalid header\r\n", app=None, retry_ms=50, retry_cause=None)
+        cause = bench.retry_cause
+        return SimpleNamespace(log=b"invalid header\r\n", app=None, retry_ms=50, retry_cause=cause)
 
     class FakeLoader:
         def __init__(self):
@@ -184,6 +186,13 @@ def test_blank_flash_loops_at_the_pace_of_the_watchdog(bench):
     bench.bootable = True
     bench.hard_reset()
     bench.until(lambda: bench.app.alive)
+
+
+def test_a_second_stage_that_gives_up_restarts_the_chip(bench):
+    bench.bootable, bench.retry_cause = False, "sw_sys"
+    bench.board.power_on()
+    bench.until(lambda: len(bench.boots) == 3)
+    assert bench.boots == ["poweron", "sw_sys", "sw_sys"]
 
 
 def test_download_mode_gets_the_bytes_and_measures_the_speed(bench):
