@@ -39,6 +39,7 @@ class Mqtt:
         self._reader = None
         self._failure = None
         self._acks: list = []
+        self._replies = b""  # owed to the broker; one task alone writes to the stream
         self._last_id = 0
         self._sent_ms = 0
         self._ping_ms = 0
@@ -50,6 +51,7 @@ class Mqtt:
         """
         self._failure = None
         self._acks = []
+        self._replies = b""
         self._ping_ms = 0
         await asyncio.wait_for(self._connect(), _CONNECT_S)
         await self.publish(self._status_topic, b"online", True)
@@ -93,6 +95,9 @@ class Mqtt:
         """
         if self._failure is not None:
             raise self._failure
+        if self._replies:
+            replies, self._replies = self._replies, b""
+            await self._send(replies)
         now = self._clock.uptime_ms()
         # Well before the broker's patience of 1.5 keep-alives (section 3.1.2.10) ends.
         due = self._sent_ms + 750 * self._keepalive_s
@@ -149,6 +154,10 @@ class Mqtt:
         try:
             while True:
                 for packet in received:
+                    if packet[0] == packets.PUBLISH:
+                        if len(self._replies) < _READ:
+                            self._replies += packets.puback_for(packet)
+                        continue
                     packet_id = packets.answer(packet)
                     if packet_id:
                         self._acks.append(packet_id)

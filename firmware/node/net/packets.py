@@ -8,6 +8,7 @@ import struct
 from node.wire.const import const
 
 CONNACK = const(2)
+PUBLISH = const(3)
 PUBACK = const(4)
 PINGRESP = const(13)
 
@@ -130,6 +131,22 @@ def connack(packet: tuple) -> None:
         raise MqttError("malformed")
     if body[1]:
         raise MqttError("refused", body[1])
+
+
+def puback_for(packet: tuple) -> bytes:
+    """Return the PUBACK that a PUBLISH asks for (section 3.3.4), b"" where it asks for none.
+
+    Nothing was subscribed to, but there are brokers that send all the same; QoS 2 is malformed
+    for a client that has never agreed to it.
+    """
+    _, flags, body = packet
+    quality = flags >> 1 & 3
+    if len(body) < 2 or quality > 1:
+        raise MqttError("malformed")
+    end = 2 + (body[0] << 8 | body[1])
+    if len(body) < end + 2 * quality:
+        raise MqttError("malformed")
+    return b"\x40\x02" + body[end : end + 2] if quality else b""
 
 
 def answer(packet: tuple) -> int:
