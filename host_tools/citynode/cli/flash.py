@@ -8,6 +8,7 @@ import typer
 
 from citynode.bench import job
 from citynode.bench.flash import Kit, Method, flash, prepare
+from citynode.bench.outcome import Outcome
 from citynode.cli import parts
 from citynode.errors import CitynodeError
 from citynode.identity import Store
@@ -62,7 +63,7 @@ def flash_command(
 
 def flash_all(
     selected: list[str], kit: Kit, method: Method, jobs: int | None = None, *, quiet: bool = False
-) -> list[parts.Outcome]:
+) -> list[Outcome]:
     """Flash the boards at all ports while the progress is shown."""
     store = Store()
     with parts.Display(selected, quiet=quiet) as display:

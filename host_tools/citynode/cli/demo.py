@@ -1,0 +1,158 @@
+"""`citynode demo`: blank virtual boards become reporting nodes, with the real tools at work."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from citynode.bench import job
+from citynode.bench.contents import Order
+from citynode.bench.flash import Kit, Method, flash, prepare
+from citynode.bench.outcome import Verdict
+from citynode.boards import load_board
+from citynode.cli import parts
+from citynode.cli.soak import finish, seconds, watch
+from citynode.frames import FIELDS, Record
+from citynode.identity import Store
+from citynode.profiles import load_profile
+from citynode.soak.account import Account
+from citynode.soak.broker import Address, BenchBroker
+from citynode.soak.verdict import Plan
+from citynode.soak.watch import Watcher
+from citynode.virtual.rack import Rack
+from citynode.virtual.soc import standin
+from citynode.virtual.soc.chip import CHIPS
+from citynode.virtual.world.weather import Conditions
+from citynode.virtual.world.wifi import BENCH_PASSWORD, BENCH_SSID
+from citynode.wire.schema import CLIMATE
+
+_BOARDS = ("esp32-devkit", "lilygo-t3-s3", "xiao-esp32c3")
+_PROFILE = "climate-demo"
+_MIB = 1 << 20
+# The BME280's own accuracy (datasheet, tables 2 to 4): what a sensor may be off by.
+_ACCURACY = {"temperature_c": 1.0, "humidity_pct": 3.0, "pressure_pa": 100.0}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("demo")(demo)
+
+
+def demo(
+    duration: Annotated[str, typer.Option(help="How long the nodes are watched.")] = "60s",
+    seed: Annotated[int, typer.Option(help="Decides the weather and the boards' MACs.")] = 1,
+) -> None:
+    """Flash three blank virtual boards, let them report over MQTT, and compare with the weather."""
+    plan = Plan(seconds(duration, "--duration"), silence_s=60, started=True)
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(f"[bold]{text}[/]", highlight=False)
+
+    with contextlib.ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="citynode-demo-")))
+        stack.enter_context(_state_in(home / "state"))
+        say("Compiling the application, building MicroPython stand-ins for three chips")
+        kits = {name: _kit(name) for name in _BOARDS}
+        say("Starting the MQTT broker and three blank virtual boards")
+        broker = stack.enter_context(BenchBroker())
+        service = {"broker.bench": ("127.0.0.1", broker.port)}
+        rack = stack.enter_context(Rack(_BOARDS, seed=seed, networks=service, state_dir=home))
+        urls = {
+            url: kits[name]
+            for url, name in zip(
+                rack.call(lambda: [board.rfc2217_url for board in rack.boards]),
+                _BOARDS,
+                strict=True,
+            )
+        }
+        say("Flashing: MicroPython, application and identity, one esptool session for each board")
+        _flash(urls)
+        say(f"The nodes report; watching ports and broker for {plan.duration_s:.0f} s")
+        with Watcher(list(urls), Address("127.0.0.1", broker.port)) as watcher:
+            watch(watcher, plan)
+            rows = watcher.results(plan)
+        weather = rack.world.weather
+        close = _compare(
+            [
+                (account, weather.at(account.last.t))
+                for account, _ in rows
+                if account.last is not None and account.last.t is not None
+            ]
+        )
+        finish(rows)
+        if not close or len(close) < len(rows) or not all(close):
+            say("[red]A node's values are not the weather's[/]")
+            raise typer.Exit(1)
+    say("[green]Three nodes, no record lost. Everything was stopped again.[/]")
+
+
+def _kit(name: str) -> Kit:
+    board = load_board(name)
+    # The makers' builds are for 4 MiB, whatever the board has.
+    image = standin.build(CHIPS[board.chip], flash_size=min(board.flash_mib, 4) * _MIB)
+    given = {"wifi_ssid": BENCH_SSID, "wifi_psk": BENCH_PASSWORD}
+    return prepare(Order(board, load_profile(_PROFILE), given), image)
+
+
+def _flash(urls: dict[str, Kit]) -> None:
+    store = Store()
+    with parts.Display(list(urls)) as display:
+        outcomes = job.run(
+            list(urls),
+            lambda bench, outcome: flash(bench, outcome, urls[bench.port], store, Method()),
+            watch=display,
+        )
+    if any(outcome.verdict is not Verdict.PASS for outcome in outcomes):
+        parts.finish(outcomes, as_json=False)
+
+
+def _compare(rows: list[tuple[Account, Conditions | None]]) -> list[bool]:
+    """Print what was decoded beside what was true; return for each node whether it is close."""
+    table = Table("node", "time (UTC)", title="decoded, and the true weather", title_justify="left")
+    for field in FIELDS[CLIMATE]:
+        if field.name in _ACCURACY:
+            table.add_column(f"{field.label} {field.unit}", justify="right")
+    close = []
+    for account, truth in rows:
+        if account.last is None or truth is None:
+            close.append(False)
+            continue
+        cells, good = _cells(account.last, truth)
+        close.append(good)
+        table.add_row(account.node_id or "?", account.last.when, *cells)
+    Console().print(table)
+    return close
+
+
+def _cells(record: Record, truth: Conditions) -> tuple[list[str], bool]:
+    cells, good = [], True
+    for field in FIELDS[CLIMATE]:
+        if field.name not in _ACCURACY:
+            continue
+        value, true = record.values[field.name], getattr(truth, field.name)
+        shown = field.text(value).removesuffix(f" {field.unit}")
+        expected = field.text(float(true)).removesuffix(f" {field.unit}")
+        cells.append(f"{shown} ({expected})")
+        good &= isinstance(value, int | float) and abs(value - true) <= _ACCURACY[field.name]
+    return cells, good
+
+
+@contextlib.contextmanager
+def _state_in(folder: Path) -> Iterator[None]:
+    """Keep the demo's identities and locks out of the user's own."""
+    before = os.environ.get("CITYNODE_STATE")
+    os.environ["CITYNODE_STATE"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CITYNODE_STATE"]
+        else:
+            os.environ["CITYNODE_STATE"] = before

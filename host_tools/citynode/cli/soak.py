@@ -1,0 +1,173 @@
+"""`citynode soak`: watch running nodes for a while and tell whether anything was lost."""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from citynode import identity
+from citynode.errors import CitynodeError
+from citynode.link import ports
+from citynode.soak.account import Account
+from citynode.soak.broker import Address
+from citynode.soak.verdict import Plan
+from citynode.soak.watch import Watcher
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("soak")(soak_command)
+
+
+def soak_command(
+    port: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--ports",
+            "--port",
+            metavar="PORT",
+            show_default=False,
+            help="Port, glob, URL, or several with commas; repeatable.",
+        ),
+    ] = None,
+    duration: Annotated[str, typer.Option(help="How long: 90s, 10m, 24h, 7d.")] = "10m",
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CITYNODE_BROKER",
+            metavar="HOST[:PORT]",
+            show_default=False,
+            help="MQTT broker that the nodes send to; without it only the ports are watched.",
+        ),
+    ] = None,
+    identity_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--identity",
+            show_default=False,
+            help="File with mqtt_user and mqtt_pass (mode 600); else CITYNODE_MQTT_USER and …_PASS.",
+        ),
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="CA certificate of the broker: connect over TLS."),
+    ] = None,
+    silence: Annotated[str, typer.Option(help="Longest time that a node may say nothing.")] = "15m",
+    heap_loss: Annotated[
+        float, typer.Option(min=0, help="Bytes of heap that a node may lose in an hour.")
+    ] = 1024,
+    log: Annotated[
+        Path | None, typer.Option(show_default=False, help="Events as JSON lines, appended.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per node.")] = False,
+) -> None:
+    """Count what running nodes accept and deliver, their restarts and their heap; give a verdict.
+
+    Nothing is reset or interrupted.
+    """
+    selected = ports.select(port or ())
+    if not selected and broker is None:
+        raise CitynodeError("nothing to watch", "give --ports, or --broker, or both")
+    plan = Plan(
+        seconds(duration, "--duration"),
+        silence_s=seconds(silence, "--silence"),
+        heap_loss=heap_loss,
+    )
+    address = None if broker is None else _address(broker, identity_file, ca)
+    with Watcher(selected, address, log) as watcher:
+        watch(watcher, plan, quiet=as_json)
+        rows = watcher.results(plan)
+    finish(rows, as_json=as_json)
+
+
+def seconds(text: str, option: str) -> float:
+    """Return a duration like 90s, 10m, 24h or 7d in seconds; raises CitynodeError."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", text.strip())
+    if found is None or float(found[1]) == 0:
+        raise CitynodeError(f"{option} {text!r} is no duration", "write 90s, 10m, 24h or 7d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def watch(watcher: Watcher, plan: Plan, *, quiet: bool = False) -> None:
+    """Watch with a live table on a terminal."""
+    console = Console(stderr=True, quiet=quiet)
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        if not console.is_terminal:
+            console.print(f"watching for {plan.duration_s:.0f} s", highlight=False)
+
+        def show(left: float, accounts: list[Account]) -> None:
+            if console.is_terminal:
+                title = f"{left:.0f} s left" if left else "waiting for what is on its way"
+                live.update(_table([(each, None) for each in accounts], title))
+
+        watcher.wait(plan, show)
+
+
+def finish(rows: Sequence[tuple[Account, list[str]]], *, as_json: bool = False) -> None:
+    """Print the verdict; exits with 1 if a node failed."""
+    if as_json:
+        for account, wrong in rows:
+            print(json.dumps({**account.to_json(), "passed": not wrong, "wrong": wrong}))
+    else:
+        Console().print(_table(rows, "soak"))
+    for account, wrong in rows:
+        if wrong:
+            name = account.node_id or account.port
+            print(f"citynode: {name}: {'; '.join(wrong)}", file=sys.stderr)
+    if not rows:
+        raise CitynodeError("no node was heard", "check ports and broker", exit_code=1)
+    if any(wrong for _, wrong in rows):
+        raise typer.Exit(1)
+
+
+def _table(rows: Sequence[tuple[Account, list[str] | None]], title: str) -> Table:
+    table = Table("node", title=title, title_justify="left")
+    for name in ("expected", "received", "lost", "repeated", "restarts", "heap/h"):
+        table.add_column(name, justify="right")
+    table.add_column("last record")
+    table.add_column("verdict")
+    for each, wrong in rows:
+        slope = each.heap_slope
+        verdict = "" if wrong is None else "[red]FAIL[/]" if wrong else "[green]PASS[/]"
+        table.add_row(
+            each.node_id or each.port or "?",
+            str(each.expected),
+            str(each.delivered),
+            str(len(each.missing)),
+            str(each.repeated),
+            " ".join(f"{cause} {n}" for cause, n in each.restarts.items()) or "0",
+            "" if slope is None else f"{slope:+.0f} B",
+            "" if each.last is None else ", ".join(each.last.readings),
+            verdict,
+        )
+    return table
+
+
+def _address(text: str, identity_file: Path | None, ca: Path | None) -> Address:
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = text, "8883" if ca else "1883"
+    if not host or "@" in host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise CitynodeError(
+            "--broker is not HOST or HOST:PORT",
+            "user and password go into the file for --identity, or CITYNODE_MQTT_USER and …_PASS",
+        )
+    given = identity.settings(identity_file)
+    user, password = given.get("mqtt_user"), given.get("mqtt_pass")
+    return Address(
+        host,
+        int(port),
+        user if isinstance(user, str) else None,
+        password if isinstance(password, str) else None,
+        ca,
+    )

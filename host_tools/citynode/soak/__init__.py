@@ -1,0 +1,1 @@
+"""Watch running nodes for a while, and tell whether anything was lost."""
