@@ -73,9 +73,9 @@ def demo(
             )
         }
         say("Flashing: MicroPython, application and identity, one esptool session for each board")
-        _flash(urls)
+        names = _flash(urls)
         say(f"The nodes report; watching ports and broker for {plan.duration_s:.0f} s")
-        with Watcher(list(urls), Address("127.0.0.1", broker.port)) as watcher:
+        with Watcher(list(urls), Address("127.0.0.1", broker.port), names=names) as watcher:
             watch(watcher, plan)
             rows = watcher.results(plan)
         weather = rack.world.weather
@@ -101,7 +101,8 @@ def _kit(name: str) -> Kit:
     return prepare(Order(board, load_profile(_PROFILE), given), image)
 
 
-def _flash(urls: dict[str, Kit]) -> None:
+def _flash(urls: dict[str, Kit]) -> dict[str, str]:
+    """Flash all boards and return their node ids by port; exits with 1 if one failed."""
     store = Store()
     with parts.Display(list(urls)) as display:
         outcomes = job.run(
@@ -111,11 +112,12 @@ def _flash(urls: dict[str, Kit]) -> None:
         )
     if any(outcome.verdict is not Verdict.PASS for outcome in outcomes):
         parts.finish(outcomes, as_json=False)
+    return {outcome.port: outcome.node_id for outcome in outcomes if outcome.node_id}
 
 
 def _compare(rows: list[tuple[Account, Conditions | None]]) -> list[bool]:
     """Print what was decoded beside what was true; return for each node whether it is close."""
-    table = Table("node", "time (UTC)", title="decoded, and the true weather", title_justify="left")
+    table = Table("node", "at (UTC)", title="decoded, and the true weather", title_justify="left")
     for field in FIELDS[CLIMATE]:
         if field.name in _ACCURACY:
             table.add_column(f"{field.label} {field.unit}", justify="right")
@@ -126,7 +128,7 @@ def _compare(rows: list[tuple[Account, Conditions | None]]) -> list[bool]:
             continue
         cells, good = _cells(account.last, truth)
         close.append(good)
-        table.add_row(account.node_id or "?", account.last.when, *cells)
+        table.add_row(account.node_id or "?", account.last.when[11:19], *cells)
     Console().print(table)
     return close
 
@@ -138,7 +140,9 @@ def _cells(record: Record, truth: Conditions) -> tuple[list[str], bool]:
             continue
         value, true = record.values[field.name], getattr(truth, field.name)
         shown = field.text(value).removesuffix(f" {field.unit}")
-        expected = field.text(float(true)).removesuffix(f" {field.unit}")
+        expected = field.text(float(true) if field.num > 1 else round(true)).removesuffix(
+            f" {field.unit}"
+        )
         cells.append(f"{shown} ({expected})")
         good &= isinstance(value, int | float) and abs(value - true) <= _ACCURACY[field.name]
     return cells, good

@@ -55,7 +55,7 @@ def soak_command(
         typer.Option(
             "--identity",
             show_default=False,
-            help="File with mqtt_user and mqtt_pass (mode 600); else CITYNODE_MQTT_USER and …_PASS.",
+            help="File with mqtt_user and mqtt_pass (mode 600); else CITYNODE_MQTT_USER, …_PASS.",
         ),
     ] = None,
     ca: Annotated[
@@ -132,23 +132,26 @@ def finish(rows: Sequence[tuple[Account, list[str]]], *, as_json: bool = False) 
 
 def _table(rows: Sequence[tuple[Account, list[str] | None]], title: str) -> Table:
     table = Table("node", title=title, title_justify="left")
-    for name in ("expected", "received", "lost", "repeated", "restarts", "heap/h"):
+    for name in ("expected", "received", "lost", "repeated"):
         table.add_column(name, justify="right")
-    table.add_column("last record")
-    table.add_column("verdict")
+    table.add_column("restarts")
+    judged = all(wrong is not None for _, wrong in rows)
+    table.add_column("verdict" if judged else "last record")
     for each, wrong in rows:
-        slope = each.heap_slope
-        verdict = "" if wrong is None else "[red]FAIL[/]" if wrong else "[green]PASS[/]"
+        if wrong is None:
+            last = "" if each.last is None else ", ".join(each.last.readings)
+        else:
+            last = "[red]FAIL[/]" if wrong else "[green]PASS[/]"
+            if each.heap_slope is not None:
+                last += f" heap {each.heap_slope:+.0f} B/h"
         table.add_row(
             each.node_id or each.port or "?",
             str(each.expected),
             str(each.delivered),
             str(len(each.missing)),
             str(each.repeated),
-            " ".join(f"{cause} {n}" for cause, n in each.restarts.items()) or "0",
-            "" if slope is None else f"{slope:+.0f} B",
-            "" if each.last is None else ", ".join(each.last.readings),
-            verdict,
+            " ".join(f"{cause} {n}" for cause, n in each.restarts.items()) or "none",
+            last,
         )
     return table
 

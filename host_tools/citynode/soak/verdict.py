@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from citynode.soak.account import Account
 
-_MIN_SLOPE_S = 1800.0  # a slope over less time than this is noise
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -44,12 +42,8 @@ def judge(account: Account, plan: Plan, *, broker: bool) -> list[str]:
         causes = ", ".join(f"{cause} {n}" for cause, n in account.restarts.most_common())
         wrong.append(f"restarted ({causes})")
     slope = account.heap_slope
-    if slope is not None and slope < -plan.heap_loss and _span(account) >= _MIN_SLOPE_S:
+    if slope is not None and slope < -plan.heap_loss:
         wrong.append(f"the heap loses {-slope:.0f} bytes an hour")
     if account.bad_frames:
         wrong.append(f"{account.bad_frames} frames are wrong")
     return wrong
-
-
-def _span(account: Account) -> float:
-    return account.heap[-1][0] - account.heap[0][0]

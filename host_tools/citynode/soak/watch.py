@@ -4,7 +4,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -75,7 +75,7 @@ class JsonLog:
         """Write one line; a full disk ends the log, not the soak."""
         if self._file is not None:
             try:
-                print(json.dumps({"t": round(now_s, 3), "event": kind, **facts}), file=self._file)
+                self._file.write(json.dumps({"t": round(now_s, 3), "event": kind, **facts}) + "\n")
             except OSError:
                 self._file = None
 
@@ -86,19 +86,25 @@ class JsonLog:
 
 
 class Watcher:
-    """Watches ports and a broker from `with` to its end.
+    """Watches ports and a broker from `with` to its end; `names` has the nodes known by port.
 
     Raises CitynodeError if a port cannot be opened or the broker cannot be reached at the start.
     """
 
-    def __init__(self, ports: list[str], broker: Address | None, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        ports: list[str],
+        broker: Address | None,
+        log: Path | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         self._ports = ports
         self._broker = broker
         self._log_path = log
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._cleanup = contextlib.ExitStack()
-        self.ledger = Ledger(ports)
+        self.ledger = Ledger(ports, names)
 
     def __enter__(self) -> Self:
         with self._cleanup:
@@ -148,20 +154,22 @@ class Watcher:
         if self._broker is None:
             return
         with self._lock:
-            owed = {id(each): set(each.missing) for each in self.ledger.accounts}
+            owed = self._missing()
         end = time.monotonic() + plan.grace_s
         while (left := end - time.monotonic()) > 0:
             with self._lock:
-                accounts = self.ledger.accounts
-                on_tick(0.0, accounts)
-                if not any(owed.get(id(each), set()) & set(each.missing) for each in accounts):
-                    break
+                on_tick(0.0, self.ledger.accounts)
+                missing = self._missing()
+            if not any(owed[port] & missing[port] for port in owed):
+                break
             time.sleep(_TICK_S)
         with self._lock:
             # What was accepted after the end is nobody's concern.
-            for each in self.ledger.accounts:
-                for seq in set(each.missing) - owed.get(id(each), set()):
-                    each.accepted.pop(seq, None)
+            for port, numbers in self._missing().items():
+                self.ledger.forget(port, numbers - owed[port])
+
+    def _missing(self) -> dict[str, set[int]]:
+        return {each.port: set(each.missing) for each in self.ledger.accounts if each.port}
 
     def results(self, plan: Plan) -> list[tuple[Account, list[str]]]:
         """Return each node with what is wrong with it, and log the verdict."""
