@@ -3,10 +3,9 @@
 import binascii
 
 from cbor_vectors import BOTH_WAYS, BROKEN, DECODED, REFUSED
-from wire_tools import error_of, fold, put
-
 from citynode.wire import cbor
 from citynode.wire.cbor import UNDEFINED, CborError
+from wire_tools import error_of, fold, put
 
 
 def test_appendix_a_is_encoded():

@@ -2,12 +2,11 @@
 
 import binascii
 
-from wire_tools import error_of, put
-
 from citynode.wire import frame, schema
 from citynode.wire.cbor import UNDEFINED
 from citynode.wire.frame import FrameError
 from citynode.wire.schema import CLIMATE, EVENT, HEALTH, RECORDS, TRAFFIC, WEATHER
+from wire_tools import error_of, put
 
 NOON = 1750000000
 

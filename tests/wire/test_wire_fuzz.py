@@ -2,12 +2,11 @@
 
 import binascii
 
-from wire_tools import Chance, fold
-
 from citynode.wire import cbor, frame
 from citynode.wire.cbor import CborError
 from citynode.wire.frame import FrameError
 from citynode.wire.schema import RECORDS
+from wire_tools import Chance, fold
 
 ROUNDS = 50000
 # Bytes that matter more often than chance would have them.

@@ -17,9 +17,10 @@ class Clock:
     """
 
     ticks_ms = staticmethod(time.ticks_ms)
-    ticks_diff = staticmethod(time.ticks_diff)
-    sleep_ms = staticmethod(asyncio.sleep_ms)  # type: ignore[attr-defined]
-    wait_ms = staticmethod(time.sleep_ms)  # for a few milliseconds: blocks all tasks
+    ticks_diff = staticmethod(time.ticks_diff)  # type: ignore[arg-type]
+    sleep_ms = staticmethod(asyncio.sleep_ms)  # type: ignore[arg-type]
+    # For a few milliseconds: blocks all tasks.
+    wait_ms = staticmethod(time.sleep_ms)  # type: ignore[arg-type]
 
     def __init__(self, set_rtc, known: bool) -> None:
         self._set_rtc = set_rtc

@@ -111,7 +111,9 @@ class Config:
             return self._fault("board.battery", None)
         pin = self._pin(given, "board.battery.", "pin")
         ratio = given.get("ratio")
-        if pin is None or type(ratio) not in (int, float) or not 0 < ratio <= 100:
+        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
+            return self._fault("board.battery", None)
+        if pin is None or not 0 < ratio <= 100:
             return self._fault("board.battery", None)
         return pin, ratio
 

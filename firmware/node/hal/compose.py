@@ -249,6 +249,7 @@ def _make_folder(path: str) -> None:
 def _trace(error) -> str:
     """Return where an exception came from, in one line."""
     text = io.StringIO()
-    sys.print_exception(error, text)
-    places = [line.strip() for line in text.getvalue().split("\n") if line.startswith("  File")]
+    sys.print_exception(error, text)  # type: ignore[arg-type]
+    said = text.getvalue()  # type: ignore[attr-defined]
+    places = [line.strip() for line in said.split("\n") if line.startswith("  File")]
     return " < ".join(reversed(places))[:_TRACE]

@@ -1,8 +1,10 @@
 """`citynode virtual`: virtual boards on this machine."""
 
+import contextlib
 import json
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +14,12 @@ from rich.table import Table
 
 from citynode.cli.virtual_image import image_command
 from citynode.errors import CitynodeError
+from citynode.soak.broker import BenchBroker
 from citynode.virtual.rack import Rack
 from citynode.virtual.soc.board import Board
 from citynode.virtual.world.chance import fresh_seed
 from citynode.virtual.world.weather import Weather
+from citynode.virtual.world.wifi import BENCH_PASSWORD, BENCH_SSID
 
 
 def register(app: typer.Typer) -> None:
@@ -54,6 +58,10 @@ def up(
         list[str] | None,
         typer.Option(metavar="NAME=HOST:PORT", help="Name that the boards can connect to."),
     ] = None,
+    broker: Annotated[
+        bool,
+        typer.Option("--broker", help="Start an MQTT broker too; boards find it as broker.bench."),
+    ] = False,
     wifi: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,19 +78,27 @@ def up(
     ] = False,
 ) -> None:
     """Switch virtual boards on and keep them running until Ctrl-C."""
-    rack = Rack(
-        board,
-        count,
-        base_port=base_port,
-        pty=pty,
-        seed=fresh_seed() if seed is None else seed,
-        weather=None if weather is None else Weather.from_csv(weather),
-        pace=pace,
-        state_dir=state,
-        networks=dict(_network(text) for text in network or ()),
-        wifi=dict(pair for text in _wifi_texts(wifi) for pair in _access_points(text)),
-        image=image,
-    )
+    services = dict(_network(text) for text in network or ())
+    with contextlib.ExitStack() as stack:
+        if broker:
+            services["broker.bench"] = ("127.0.0.1", stack.enter_context(BenchBroker()).port)
+        rack = Rack(
+            board,
+            count,
+            base_port=base_port,
+            pty=pty,
+            seed=fresh_seed() if seed is None else seed,
+            weather=None if weather is None else Weather.from_csv(weather),
+            pace=pace,
+            state_dir=state,
+            networks=services,
+            wifi=dict(pair for text in _wifi_texts(wifi) for pair in _access_points(text)),
+            image=image,
+        )
+        _run(rack, board[0], services, as_json)
+
+
+def _run(rack: Rack, kind: str, services: Mapping[str, tuple[str, int]], as_json: bool) -> None:
     # From the first socket on, both ways to end this go through the engine: a clean stop.
     ends = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: rack.engine.stop()) for number in ends]
@@ -92,7 +108,7 @@ def up(
             for each in rack.boards:
                 print(json.dumps(_facts(each)), flush=True)
         else:
-            _print_table(rack)
+            _print_table(rack, kind, services)
         rack.engine.run()
     finally:
         rack.close()
@@ -111,22 +127,34 @@ def _facts(board: Board) -> dict[str, str | None]:
     }
 
 
-def _print_table(rack: Rack) -> None:
+def _print_table(rack: Rack, kind: str, services: Mapping[str, tuple[str, int]]) -> None:
     console = Console()
-    table = Table("board", "MAC", "chip", "port", "flash")
+    table = Table("board", "MAC", "port")
     for board in rack.boards:
         ports = "\n".join(str(port) for port in (board.rfc2217_url, board.pty_path) if port)
-        table.add_row(board.id, board.mac.hex(":"), board.chip.id, ports, str(board.flash_path))
-    console.print(table)
+        table.add_row(board.id, board.mac.hex(":"), ports)
+    # Wider than the terminal rather than cut: these are to be copied.
+    Console(width=500).print(table)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    say(f"Flash is in {rack.boards[0].flash_path.parent.parent}/*/flash.bin")
+    say(f"WiFi {BENCH_SSID}, password {BENCH_PASSWORD}; time server ntp.bench")
+    for name, (host, port) in services.items():
+        say(f"{name} is {host}:{port}")
     url = rack.boards[0].rfc2217_url
-    console.print("Try, in another terminal:", highlight=False)
+    say("Try, in another terminal:")
     for line in (
         f"esptool --port {url} flash-id",
-        f"citynode flash -p {url}",
+        f"citynode virtual image --board {kind} -o standin.bin",
+        f"export CITYNODE_WIFI_SSID={BENCH_SSID} CITYNODE_WIFI_PSK={BENCH_PASSWORD}",
+        f"citynode flash --board {kind} --image standin.bin -p {url}",
+        f"citynode monitor -p {url}",
         f"mpremote connect {url} exec 'print(1 + 1)'",
     ):
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
-    console.print("Ctrl-C switches the boards off.", highlight=False)
+        say(f"  {line}")
+    say("Ctrl-C switches the boards off.")
 
 
 def _network(text: str) -> tuple[str, tuple[str, int]]:

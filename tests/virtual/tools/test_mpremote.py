@@ -3,6 +3,7 @@
 import os
 import select
 import subprocess
+import termios
 import time
 
 import pytest
@@ -131,10 +132,16 @@ def test_repl_over_a_terminal(board):
         def until(text):
             seen = b""
             while text not in seen:
-                assert select.select([ours], [], [], 20)[0], seen
+                if not select.select([ours], [], [], 20)[0]:
+                    repl.kill()
+                    raise AssertionError(seen)
                 seen += os.read(ours, 4096)
 
         until(b"exit this shell")
+        # It says so before it takes the terminal: until then a return key is a line feed.
+        deadline = time.monotonic() + 20
+        while termios.tcgetattr(ours)[3] & termios.ICANON and time.monotonic() < deadline:
+            time.sleep(0.01)
         os.write(ours, b"print('from', 'the prompt')\r")
         until(b"from the prompt")
         os.write(ours, b"for i in range(3):\rprint(i * 11)\r\r\r")
