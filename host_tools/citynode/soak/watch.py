@@ -151,11 +151,9 @@ class Watcher:
             with self._lock:
                 on_tick(left, self.ledger.accounts)
             time.sleep(min(_TICK_S, left))
-        if self._broker is None:
-            return
         with self._lock:
             owed = self._missing()
-        end = time.monotonic() + plan.grace_s
+        end = time.monotonic() + (plan.grace_s if self._broker is not None else 0)
         while (left := end - time.monotonic()) > 0:
             with self._lock:
                 on_tick(0.0, self.ledger.accounts)
@@ -164,6 +162,7 @@ class Watcher:
                 break
             time.sleep(_TICK_S)
         with self._lock:
+            self._stop.set()  # what is judged must not change while it is shown
             # What was accepted after the end is nobody's concern.
             for port, numbers in self._missing().items():
                 self.ledger.forget(port, numbers - owed[port])
@@ -203,6 +202,8 @@ class Watcher:
     def _note(self, take: Callable[[float], list[Event]]) -> None:
         now_s = time.time()
         with self._lock:
+            if self._stop.is_set():
+                return
             for event in take(now_s):
                 who = {"port": event.account.port, "node": event.account.node_id}
                 self._log.write(now_s, event.kind, {**who, **event.facts})
