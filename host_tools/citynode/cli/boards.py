@@ -1,6 +1,7 @@
 """`citynode boards`: which boards there are, and which pin does what."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from citynode.boards import Board, board_ids, load_board
+from citynode.errors import CitynodeError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
 
@@ -64,15 +66,25 @@ def check(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check board files: keys, pins that the chip has, no pin used twice."""
+    """Check board files: keys, pins that the chip has, no pin used twice; 1 if one is wrong."""
+    wrong = False
     for name in boards or board_ids():
-        spec = load_board(name)
+        try:
+            spec = load_board(name)
+        except CitynodeError as error:
+            wrong = True
+            if as_json:
+                print(json.dumps({"board": name, "ok": False, "error": str(error)}))
+            print(f"citynode: {error}", file=sys.stderr)
+            continue
         if as_json:
             print(json.dumps({"board": spec.id, "ok": True, "traps": spec.traps()}))
         else:
             print(f"{spec.id}: fits an {spec.chip}")
             for trap in spec.traps():
                 print(f"  {trap}")
+    if wrong:
+        raise typer.Exit(1)
 
 
 def _pin_table(spec: Board) -> Table:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from citynode.link.ports import list_all
@@ -37,11 +38,14 @@ def ports_command(
     table = Table("port", "what", "USB", "serial number", "place", "you may use it")
     for port in found:
         table.add_row(
-            port.device,
-            port.description,
-            port.usb or "",
-            port.serial_number or "",
-            port.location or "",
+            *map(
+                _told,  # what a device says about itself may be anything
+                (port.device, port.description, port.usb, port.serial_number, port.location),
+            ),
             "yes" if port.accessible else "[red]no[/] (sudo usermod -aG dialout $USER)",
         )
     Console().print(table)
+
+
+def _told(text: str | None) -> str:
+    return escape("".join(each for each in text or "" if each.isprintable()))

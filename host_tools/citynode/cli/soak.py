@@ -10,16 +10,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from citynode import identity
 from citynode.errors import CitynodeError
 from citynode.link import ports
 from citynode.soak.account import Account
-from citynode.soak.broker import Address
+from citynode.soak.listener import Address
 from citynode.soak.verdict import Plan
 from citynode.soak.watch import Watcher
 
+_SILENCE_S = 900.0
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -62,7 +64,13 @@ def soak_command(
         Path | None,
         typer.Option(show_default=False, help="CA certificate of the broker: connect over TLS."),
     ] = None,
-    silence: Annotated[str, typer.Option(help="Longest time that a node may say nothing.")] = "15m",
+    silence: Annotated[
+        str | None,
+        typer.Option(
+            show_default="15m, or two thirds of --duration",
+            help="Longest time that a node may say nothing.",
+        ),
+    ] = None,
     heap_loss: Annotated[
         float, typer.Option(min=0, help="Bytes of heap that a node may lose in an hour.")
     ] = 1024,
@@ -71,22 +79,36 @@ def soak_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per node.")] = False,
 ) -> None:
-    """Count what running nodes accept and deliver, their restarts and their heap; give a verdict.
+    """Count what running nodes accept and deliver, restarts and heap; give a verdict.
 
-    Nothing is reset or interrupted.
+    Nothing is reset or interrupted. Ends with 0 if all nodes passed, 1 if
+    one failed, 2 if it was interrupted: the verdict is then on what was seen.
     """
     selected = ports.select(port or ())
     if not selected and broker is None:
         raise CitynodeError("nothing to watch", "give --ports, or --broker, or both")
+    duration_s = seconds(duration, "--duration")
     plan = Plan(
-        seconds(duration, "--duration"),
-        silence_s=seconds(silence, "--silence"),
+        duration_s,
+        min(_SILENCE_S, duration_s * 2 / 3) if silence is None else seconds(silence, "--silence"),
         heap_loss=heap_loss,
     )
-    address = None if broker is None else _address(broker, identity_file, ca)
+    address = None if broker is None else broker_address(broker, identity_file, ca)
     with Watcher(selected, address, log) as watcher:
-        watch(watcher, plan, quiet=as_json)
+        try:
+            watch(watcher, plan, quiet=as_json)
+        except KeyboardInterrupt:
+            show(watcher.results(plan), as_json=as_json)
+            raise CitynodeError(
+                "interrupted", "the verdict is on what was seen until then"
+            ) from None
         rows = watcher.results(plan)
+    if watcher.broker_losses:
+        print(
+            f"citynode: the broker was away {watcher.broker_losses} times; what it got before we "
+            "were back counts as lost",
+            file=sys.stderr,
+        )
     finish(rows, as_json=as_json)
 
 
@@ -115,6 +137,15 @@ def watch(watcher: Watcher, plan: Plan, *, quiet: bool = False) -> None:
 
 def finish(rows: Sequence[tuple[Account, list[str]]], *, as_json: bool = False) -> None:
     """Print the verdict; exits with 1 if a node failed."""
+    show(rows, as_json=as_json)
+    if not rows:
+        raise CitynodeError("no node was heard", "check ports and broker", exit_code=1)
+    if any(wrong for _, wrong in rows):
+        raise typer.Exit(1)
+
+
+def show(rows: Sequence[tuple[Account, list[str]]], *, as_json: bool = False) -> None:
+    """Print the verdict, and for each node that failed a line that says why."""
     if as_json:
         for account, wrong in rows:
             print(json.dumps({**account.to_json(), "passed": not wrong, "wrong": wrong}))
@@ -124,10 +155,6 @@ def finish(rows: Sequence[tuple[Account, list[str]]], *, as_json: bool = False) 
         if wrong:
             name = account.node_id or account.port
             print(f"citynode: {name}: {'; '.join(wrong)}", file=sys.stderr)
-    if not rows:
-        raise CitynodeError("no node was heard", "check ports and broker", exit_code=1)
-    if any(wrong for _, wrong in rows):
-        raise typer.Exit(1)
 
 
 def _table(rows: Sequence[tuple[Account, list[str] | None]], title: str) -> Table:
@@ -145,10 +172,10 @@ def _table(rows: Sequence[tuple[Account, list[str] | None]], title: str) -> Tabl
             if each.heap_slope is not None:
                 last += f" heap {each.heap_slope:+.0f} B/h"
         table.add_row(
-            each.node_id or each.port or "?",
+            escape(each.node_id or each.port or "?"),
             str(each.expected),
             str(each.delivered),
-            str(len(each.missing)),
+            str(each.lost),
             str(each.repeated),
             " ".join(f"{cause} {n}" for cause, n in each.restarts.items()) or "none",
             last,
@@ -156,7 +183,8 @@ def _table(rows: Sequence[tuple[Account, list[str] | None]], title: str) -> Tabl
     return table
 
 
-def _address(text: str, identity_file: Path | None, ca: Path | None) -> Address:
+def broker_address(text: str, identity_file: Path | None, ca: Path | None) -> Address:
+    """Return what --broker, --identity and --ca mean; raises CitynodeError."""
     host, colon, port = text.rpartition(":")
     if not colon:
         host, port = text, "8883" if ca else "1883"

@@ -127,13 +127,7 @@ def find(build: str, version: str | None = None, *, folder: Path | None = None) 
 
     Raises FetchError when there is none, or its bytes are not those that were fetched.
     """
-    names = {build, _OLD_NAMES.get(build, build)}
-    pattern = re.compile(rf"({'|'.join(map(re.escape, names))})-(\d{{8}})-(v[^/]+)\.bin")
-    found = {}
-    for path in (folder or _folder()).glob("*.bin"):
-        match = pattern.fullmatch(path.name)
-        if match and version in (None, match[3]):
-            found[version_numbers(match[3]), match[2]] = path
+    found = kept(build, version, folder=folder)
     if not found:
         what = f"MicroPython {version}" if version else "MicroPython"
         raise FetchError(
@@ -146,6 +140,20 @@ def find(build: str, version: str | None = None, *, folder: Path | None = None) 
     if sha256 is None:
         raise FetchError(f"{path} is not what was fetched", "delete it and fetch it again")
     return Fetched(path, sha256)
+
+
+def kept(
+    build: str, version: str | None = None, *, folder: Path | None = None
+) -> dict[tuple[tuple[int, ...], str], Path]:
+    """Return the files in the cache for a build, by version and day, whole or not."""
+    names = {build, _OLD_NAMES.get(build, build)}
+    pattern = re.compile(rf"({'|'.join(map(re.escape, names))})-(\d{{8}})-(v[^/]+)\.bin")
+    found = {}
+    for path in (folder or _folder()).glob("*.bin"):
+        match = pattern.fullmatch(path.name)
+        if match and version in (None, match[3]):
+            found[version_numbers(match[3]), match[2]] = path
+    return found
 
 
 def _folder() -> Path:

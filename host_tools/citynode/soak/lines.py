@@ -2,13 +2,42 @@
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 
 _LINE = re.compile(r"([DIWE]) (\d{1,10})\.(\d{3}) ([a-z0-9_]{1,16}): (.*)")
 _START = re.compile(r"citynode (\S+) node (\S+) reset (\S+)")
 _ROM = re.compile(r"rst:0x[0-9a-f]+ \((\w+)\)")
-_MAX_LINE = 1024
+_IDF = re.compile(r"([VDIWE]) \((?:\d+|[\d:.]+)\) [^:]{1,40}: .*")
+# A colour that ESP-IDF gives a line; nothing that moves a cursor.
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,16}m")
+
+# What ROM and second stage print when all is well, as recorded on ESP32, S2, S3, C3 and C6.
+_BOOT = re.compile(
+    r"ets [A-Z][a-z]{2} +\d{1,2} \d{4}\b.*|ESP-ROM:.*|Build:.*|rst:0x.*|configsip: .*"
+    r"|clk_drv:0x.*|SPIWP:0x.*|mode:[A-Z ]+, clock div:\d+|load:0x.*|entry 0x.*|ho \d+ tail \d+.*"
+    r"|(?:Core\d )?Saved PC:0x.*|Octal (?:Flash|PSRAM) Mode.*|For OPI Flash.*"
+    r"|waiting for download"
+)
+# What they print when it is not, and what is printed when a program dies.
+_TROUBLE = re.compile(
+    r"invalid header: 0x.*|flash read err.*|csum err:.*|Checksum failure.*|ets_main\.c \d+.*"
+    r"|SHA-256 comparison failed.*|Attempting to boot anyway.*|Guru Meditation Error.*"
+    r"|assert failed: .*|abort\(\) was called.*|Backtrace: ?0x.*"
+    r"|Brownout detector.*|Rebooting\.\.\."
+    r"|\*\*\*ERROR\*\*\* A stack overflow.*|Traceback \(most recent call last\):"
+)
 
 LEVELS = {"D": "debug", "I": "info", "W": "warning", "E": "error"}
+
+
+class Voice(Enum):
+    """Who speaks in a line."""
+
+    NODE = "node"
+    IDF = "idf"
+    BOOT = "boot"
+    TROUBLE = "trouble"
+    OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -51,17 +80,25 @@ def rom_reset(text: str) -> str | None:
     return found[1] if found else None
 
 
-class Splitter:
-    """Makes lines of bytes as they come; a line has a limit, bytes that are no text are marked."""
+def voice(text: str) -> tuple[Voice, str]:
+    """Return who speaks in a line, and the letter of its level ("" where it has none)."""
+    if found := _LINE.fullmatch(text) or _IDF.fullmatch(text):
+        return (Voice.NODE if found.re is _LINE else Voice.IDF), found[1]
+    if _BOOT.fullmatch(text):
+        return Voice.BOOT, ""
+    return (Voice.TROUBLE if _TROUBLE.fullmatch(text) else Voice.OTHER), ""
 
-    def __init__(self) -> None:
-        self._rest = b""
 
-    def feed(self, data: bytes) -> list[str]:
-        """Return the lines that are complete now, without their ends."""
-        *lines, rest = (self._rest + data).split(b"\n")
-        while len(rest) > _MAX_LINE:
-            lines.append(rest[:_MAX_LINE])
-            rest = rest[_MAX_LINE:]
-        self._rest = rest
-        return [line.rstrip(b"\r").decode("utf-8", "backslashreplace") for line in lines]
+def printable(text: str) -> str:
+    """Return a line that cannot drive a terminal: colours are left out, the rest is written out.
+
+    That goes for all control characters but the tab, and for those that turn the direction of
+    writing or are not seen.
+    """
+    text = _COLOUR.sub("", text)
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each == "\t" or each.isprintable() else each.encode("unicode_escape").decode()
+        for each in text
+    )

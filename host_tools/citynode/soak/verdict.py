@@ -1,6 +1,8 @@
 """When a soak counts as passed."""
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 
 from citynode.soak.account import Account
 
@@ -11,12 +13,12 @@ class Plan:
 
     After `duration_s` what is on its way has `grace_s` to arrive. `silence_s` is the longest
     that a node may say nothing, `heap_loss` what its heap may lose in bytes an hour; `started`
-    tells that the nodes are started during the soak, so that one start each is no restart.
+    tells that the nodes are started for the soak: a start that is the first thing heard is none.
     """
 
     duration_s: float
+    silence_s: float
     grace_s: float = 20.0
-    silence_s: float = 900.0
     heap_loss: float = 1024.0
     started: bool = False
 
@@ -24,26 +26,33 @@ class Plan:
 def judge(account: Account, plan: Plan, *, broker: bool) -> list[str]:
     """Return what is wrong with a node; nothing if it passed."""
     wrong = []
-    who = account.port or account.node_id
-    if account.last_heard_s is None:
-        return [f"{who} said nothing"]
-    if account.longest_silence_s > plan.silence_s:
+    if not account.signs:
+        wrong.append("said nothing")
+    elif account.longest_silence_s > plan.silence_s:
         wrong.append(f"silent for {account.longest_silence_s:.0f} s")
-    if broker:
+    if account.signs and broker:
         if not account.received:
             wrong.append("nothing arrived at the broker")
-        elif account.missing:
-            first = ", ".join(map(str, account.missing[:5]))
-            wrong.append(f"{len(account.missing)} records lost (number {first})")
-    elif not account.accepted:
+        elif account.lost:
+            first = ", ".join(map(str, islice(account.missing, 5)))
+            wrong.append(f"{account.lost} records lost (number {first})")
+    elif account.signs and not account.accepted:
         wrong.append("no record was accepted")
-    restarts = account.faulty_restarts - (1 if plan.started else 0)
-    if restarts > 0:
-        causes = ", ".join(f"{cause} {n}" for cause, n in account.restarts.most_common())
-        wrong.append(f"restarted ({causes})")
+    if account.faulty_restarts(started=plan.started):
+        wrong.append(f"restarted ({_counted(account.restarts)})")
+    if account.false_starts:
+        wrong.append(f"did not start after resets ({_counted(account.boots)})")
+    if account.renumbered:
+        wrong.append(f"its record numbers went back {account.renumbered} times")
     slope = account.heap_slope
     if slope is not None and slope < -plan.heap_loss:
         wrong.append(f"the heap loses {-slope:.0f} bytes an hour")
     if account.bad_frames:
-        wrong.append(f"{account.bad_frames} frames are wrong")
+        wrong.append(f"{account.bad_frames} frames at the broker are wrong")
+    if account.bad_lines and not broker:  # with one, it has shown what is noise on the line
+        wrong.append(f"{account.bad_lines} frames on the port are wrong")
     return wrong
+
+
+def _counted(causes: Counter[str]) -> str:
+    return ", ".join(f"{cause} {n}" for cause, n in causes.most_common())

@@ -13,49 +13,13 @@ import serial
 
 from citynode.errors import CitynodeError
 from citynode.link import ports as link_ports
-from citynode.link.errors import LinkError
-from citynode.link.serialio import PortError, open_port
-from citynode.soak.account import Account, Event, Ledger
-from citynode.soak.broker import Address, Listener
-from citynode.soak.lines import Splitter
+from citynode.link.lines import open_listening, read_lines
+from citynode.soak.account import Account
+from citynode.soak.ledger import Event, Ledger
+from citynode.soak.listener import Address, Listener
 from citynode.soak.verdict import Plan, judge
 
-_BAUD = 115200
-_READ_S = 0.2
-_RETRY_S = 1.0
 _TICK_S = 0.25
-
-
-def read_lines(
-    port: str,
-    stop: threading.Event,
-    on_line: Callable[[str], None],
-    on_change: Callable[[str], None] = lambda _: None,
-    line: serial.SerialBase | None = None,
-) -> None:
-    """Pass on a port's lines until `stop` is set; opens it again whenever it goes away."""
-    while not stop.is_set():
-        if line is None:
-            try:
-                line = open_port(port, _BAUD, _READ_S)
-            except PortError:
-                stop.wait(_RETRY_S)
-                continue
-            on_change("back")
-        splitter = Splitter()
-        try:
-            while not stop.is_set():
-                data = line.read(1)
-                if data:
-                    data += line.read(line.in_waiting)  # type: ignore[attr-defined]
-                for text in splitter.feed(data):
-                    on_line(text)
-        except OSError:
-            on_change("gone")
-        finally:
-            with contextlib.suppress(OSError):
-                line.close()
-            line = None
 
 
 class JsonLog:
@@ -71,18 +35,21 @@ class JsonLog:
                     f"cannot write {path}: {error.strerror}", "give --log another file"
                 ) from None
 
-    def write(self, now_s: float, kind: str, facts: dict[str, object]) -> None:
+    def write(self, kind: str, facts: Mapping[str, object]) -> None:
         """Write one line; a full disk ends the log, not the soak."""
         if self._file is not None:
+            line = json.dumps({"at": round(time.time(), 3), "event": kind, **facts})
             try:
-                self._file.write(json.dumps({"t": round(now_s, 3), "event": kind, **facts}) + "\n")
+                self._file.write(line + "\n")
             except OSError:
-                self._file = None
+                self.close()
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 class Watcher:
@@ -104,9 +71,11 @@ class Watcher:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._cleanup = contextlib.ExitStack()
-        self.ledger = Ledger(ports, names)
+        self._names = names
+        self.broker_losses = 0
 
     def __enter__(self) -> Self:
+        self.ledger = Ledger(self._ports, self._names, time.monotonic())
         with self._cleanup:
             self._log = JsonLog(self._log_path)
             self._cleanup.callback(self._log.close)
@@ -119,14 +88,12 @@ class Watcher:
 
             self._cleanup.callback(end)
             if self._broker is not None:
-                self._cleanup.enter_context(Listener(self._broker, self._message))
+                listener = Listener(self._broker, self._message, self._broker_changed)
+                self._cleanup.enter_context(listener)
             for port in self._ports:
                 self._cleanup.enter_context(link_ports.lock(port))
                 link_ports.check(port)
-                try:
-                    line = open_port(port, _BAUD, _READ_S)
-                except PortError as error:
-                    raise LinkError(error.kind, port, str(error)) from None
+                line = open_listening(port)
                 thread = threading.Thread(target=self._read, args=(port, line), daemon=True)
                 threads.append(thread)
                 thread.start()
@@ -152,58 +119,59 @@ class Watcher:
                 on_tick(left, self.ledger.accounts)
             time.sleep(min(_TICK_S, left))
         with self._lock:
-            owed = self._missing()
-        end = time.monotonic() + (plan.grace_s if self._broker is not None else 0)
-        while (left := end - time.monotonic()) > 0:
+            self.ledger.close(time.monotonic())
+        end = time.monotonic() + (0.0 if self._broker is None else plan.grace_s)
+        while time.monotonic() < end:
             with self._lock:
                 on_tick(0.0, self.ledger.accounts)
-                missing = self._missing()
-            if not any(owed[port] & missing[port] for port in owed):
+                accounts = [each for each in self.ledger.accounts if self._ours(each)]
+            if not any(account.on_their_way for account in accounts):
                 break
             time.sleep(_TICK_S)
-        with self._lock:
-            self._stop.set()  # what is judged must not change while it is shown
-            # What was accepted after the end is nobody's concern.
-            for port, numbers in self._missing().items():
-                self.ledger.forget(port, numbers - owed[port])
-
-    def _missing(self) -> dict[str, set[int]]:
-        return {each.port: set(each.missing) for each in self.ledger.accounts if each.port}
 
     def results(self, plan: Plan) -> list[tuple[Account, list[str]]]:
-        """Return each node with what is wrong with it, and log the verdict."""
-        now_s = time.time()
+        """Stop watching, log the verdict, and return each node with what is wrong with it."""
         with self._lock:
+            self._stop.set()  # what is judged must not change while it is shown
             rows = []
-            for account in self.ledger.accounts:
-                if account.port is None and self._ports:
-                    continue  # a node of somebody else on the same broker
-                if account.last_heard_s is not None:
-                    account.heard(now_s)
+            for account in self.ledger.judged(time.monotonic()):
+                if not self._ours(account):
+                    continue
                 wrong = judge(account, plan, broker=self._broker is not None)
                 rows.append((account, wrong))
-                self._log.write(
-                    now_s, "verdict", {**account.to_json(), "passed": not wrong, "wrong": wrong}
-                )
+                verdict = {"passed": not wrong, "wrong": wrong}
+                self._log.write("verdict", {**account.to_json(), **verdict})
         return rows
+
+    def _ours(self, account: Account) -> bool:
+        """Tell whether a node is not somebody else's on the same broker."""
+        return account.port is not None or not self._ports
 
     def _read(self, port: str, line: serial.SerialBase) -> None:
         read_lines(
             port,
             self._stop,
             lambda text: self._note(lambda now_s: self.ledger.line(port, text, now_s)),
-            lambda state: self._log.write(time.time(), f"port {state}", {"port": port}),
+            lambda state: self._changed(f"port {state}", port=port),
             line,
         )
 
     def _message(self, topic: str, payload: bytes) -> None:
         self._note(lambda now_s: self.ledger.message(topic, payload, now_s))
 
+    def _broker_changed(self, state: str) -> None:
+        self.broker_losses += state == "gone"
+        self._changed(f"broker {state}")
+
+    def _changed(self, kind: str, **facts: object) -> None:
+        with self._lock:
+            if not self._stop.is_set():
+                self._log.write(kind, facts)
+
     def _note(self, take: Callable[[float], list[Event]]) -> None:
-        now_s = time.time()
         with self._lock:
             if self._stop.is_set():
                 return
-            for event in take(now_s):
+            for event in take(time.monotonic()):
                 who = {"port": event.account.port, "node": event.account.node_id}
-                self._log.write(now_s, event.kind, {**who, **event.facts})
+                self._log.write(event.kind, {**who, **event.facts})

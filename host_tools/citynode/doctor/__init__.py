@@ -1,0 +1,1 @@
+"""What this machine has and lacks for the work; looks only, changes nothing, and always ends."""
