@@ -1,14 +1,17 @@
 """Identities: who a node is and what it may use. Secrets stay in files that only we can read."""
 
+import contextlib
 import json
 import os
 import re
 import secrets
 import stat
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+
+import filelock
 
 from citynode.boards import Board
 from citynode.errors import CitynodeError
@@ -17,9 +20,13 @@ from citynode.state import state_dir, write_secret
 
 NAMESPACE = "citynode"
 VERSION = 1
+# Whom a node joins where nothing else is given: networks of one's own do not look at it.
+NO_JOIN_EUI = bytes(8)
 
+_MAC = re.compile(r"[0-9a-f]{12}")
 _NODE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _MAX_FILE = 64 << 10
+_WAIT_S = 20.0
 
 # Settings that are the same for a whole site may come from the environment instead of a file.
 _ENVIRONMENT = {
@@ -128,10 +135,10 @@ def parse(values: Mapping[str, object], where: str) -> dict[str, str | bytes]:
     return checked
 
 
-def read_file(path: Path) -> dict[str, str | bytes]:
-    """Read an identity file, TOML or JSON, that nobody else may read.
+def load_secret(path: Path, option: str) -> Mapping[str, object]:
+    """Read a TOML or JSON file that nobody else may read; `option` is what named it.
 
-    Raises CitynodeError (cannot be read, open to others, wrong).
+    Raises CitynodeError (cannot be read, open to others, wrong) that never repeats a value.
     """
     try:
         with path.open("rb") as file:
@@ -139,12 +146,12 @@ def read_file(path: Path) -> dict[str, str | bytes]:
             raw = file.read(_MAX_FILE + 1)
     except OSError as error:
         raise CitynodeError(
-            f"cannot read {path}: {error.strerror}", "give --identity a readable file"
+            f"cannot read {path}: {error.strerror}", f"give {option} a readable file"
         ) from None
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise CitynodeError(f"others can read {path}, which has secrets", f"chmod 600 {path}")
     if len(raw) > _MAX_FILE:
-        raise CitynodeError(f"{path} is too large for an identity", "give --identity another file")
+        raise CitynodeError(f"{path} is too large", f"give {option} another file")
     try:
         text = raw.decode("utf-8")
         values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -154,7 +161,12 @@ def read_file(path: Path) -> dict[str, str | bytes]:
         raise CitynodeError(f"{path} is not valid {kind}", "correct the file") from None
     if not isinstance(values, dict):
         raise CitynodeError(f"{path} holds no keys", 'write node_id = "…" and so on')
-    return parse(values, str(path))
+    return values
+
+
+def read_file(path: Path) -> dict[str, str | bytes]:
+    """Read an identity file; raises CitynodeError as `load_secret` and `parse` do."""
+    return parse(load_secret(path, "--identity"), str(path))
 
 
 def settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> dict[str, str | bytes]:
@@ -176,6 +188,12 @@ class Store:
             return None
         return Identity(**read_file(path))  # type: ignore[arg-type]
 
+    def all(self) -> dict[str, Identity]:
+        """Return every identity that was given out, by MAC, in the order of the node ids."""
+        macs = [path.stem for path in self.folder.glob("*.json") if _MAC.fullmatch(path.stem)]
+        found = {mac: identity for mac in macs if (identity := self.find(mac)) is not None}
+        return dict(sorted(found.items(), key=lambda item: item[1].node_id))
+
     def issue(
         self,
         mac: str,
@@ -191,6 +209,18 @@ class Store:
         The file is complete on disk before this returns. Raises CitynodeError when another board
         has that node id, DevEUI or AppKey, or when this one has another and `renew` is not set.
         """
+        with self._alone() if keep else contextlib.nullcontext():
+            return self._issue(mac, board, site, given, renew, keep)
+
+    def _issue(
+        self,
+        mac: str,
+        board: Board,
+        site: str,
+        given: Mapping[str, str | bytes],
+        renew: bool,
+        keep: bool,
+    ) -> Identity:
         known = self.find(mac)
         if known is not None and not renew:
             for key in UNIQUE:
@@ -199,12 +229,15 @@ class Store:
                         f"the board {mac} is {known.node_id} and has another {key}",
                         "leave it out of the identity file, or give --renew-identity",
                     )
-        base = known if known is not None and not renew else Identity(f"{site}-{mac[6:]}")
+        base = known or Identity("")
+        if known is None or renew:  # what others may have as well stays
+            base = replace(base, node_id=f"{site}-{mac[6:]}", dev_eui=None, app_key=None)
         identity = replace(base, **given)  # type: ignore[arg-type]
         if board.radio is not None:
             identity = replace(
                 identity,
                 dev_eui=identity.dev_eui or eui64(mac),
+                join_eui=identity.join_eui or NO_JOIN_EUI,
                 app_key=identity.app_key or secrets.token_bytes(16),
             )
         self._refuse_twins(mac, identity)
@@ -212,9 +245,35 @@ class Store:
             self._write(self._path(mac), identity)
         return identity
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others from giving out the same identity at the same time."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if os.name == "posix":
+                self.folder.chmod(0o700)
+            lock = filelock.FileLock(self.folder / ".lock", timeout=_WAIT_S)
+            lock.acquire()
+        except filelock.Timeout:
+            raise CitynodeError(
+                f"another citynode holds {self.folder}", "wait for it, then run this again"
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _unwritable(self, error: OSError) -> CitynodeError:
+        return CitynodeError(
+            f"cannot write {self.folder}: {os.strerror(error.errno or 0)}",
+            "make the folder writable, or set CITYNODE_STATE to one that is",
+        )
+
     def _refuse_twins(self, mac: str, identity: Identity) -> None:
         for path in sorted(self.folder.glob("*.json")):
-            if path.stem == mac:
+            if path.stem == mac or not _MAC.fullmatch(path.stem):
                 continue
             other = self.find(path.stem)
             for key in UNIQUE:
@@ -226,21 +285,17 @@ class Store:
                     )
 
     def _path(self, mac: str) -> Path:
-        if not re.fullmatch(r"[0-9a-f]{12}", mac):
+        if not _MAC.fullmatch(mac):
             raise ValueError(mac)
         return self.folder / f"{mac}.json"
 
     def _write(self, path: Path, identity: Identity) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if os.name == "posix":
-                self.folder.chmod(0o700)
+            for half in self.folder.glob(f".{path.name}.*"):
+                half.unlink()  # of a run that was killed
             write_secret(path, json.dumps(identity.to_json(), indent=1).encode())
         except OSError as error:
-            raise CitynodeError(
-                f"cannot write {path}: {error.strerror}",
-                "make the folder writable, or set CITYNODE_STATE to one that is",
-            ) from None
+            raise self._unwritable(error) from None
 
 
 def eui64(mac: str) -> bytes:

@@ -27,3 +27,9 @@ def write_secret(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # or the name could be gone after a power cut
+        finally:
+            os.close(folder)

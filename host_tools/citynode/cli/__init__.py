@@ -2,7 +2,6 @@
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from typing import NoReturn
 
 import typer
@@ -16,6 +15,7 @@ VERBS = (
     "image",
     "flash",
     "provision",
+    "export",
     "monitor",
     "decode",
     "ports",
@@ -24,6 +24,8 @@ VERBS = (
     "virtual",
     "demo",
 )
+
+_INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
 
 def _print_version(wanted: bool) -> None:
@@ -51,8 +53,6 @@ def build_app() -> typer.Typer:
         pass
 
     for verb in VERBS:
-        if find_spec(f"citynode.cli.{verb}") is None:
-            continue
         import_module(f"citynode.cli.{verb}").register(app)
     return app
 
@@ -61,6 +61,8 @@ def main() -> NoReturn:
     """Run the CLI: errors become one line on stderr, an interruption ends with 2."""
     try:
         code = build_app()(standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except CitynodeError as error:
         print(f"citynode: {error}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Many nodes: what network servers have to know of them, and what they tell."""
