@@ -5,10 +5,14 @@ import asyncio
 from node.wire import schema
 from node.wire.const import const
 
-# With deep sleep: how long a start may take to deliver before it sleeps on what it has, and how
-# long at least it sleeps (ms).
+# With deep sleep: how long a start may take to deliver before it sleeps on what it has, how long
+# to have the clock set when that is due, what is worth to sleep, and how long before the instant
+# of the next sample it wakes up: the start takes some of it, the WiFi the rest.
 _DELIVER_MS = const(30000)
+_SYNC_MS = const(5000)
+_SYNC_EACH_S = const(3600)
 _MIN_SLEEP_MS = const(1000)
+_LEAD_MS = const(1500)
 _POLL_MS = const(100)
 _STEP_EVENT_MS = const(2000)
 
@@ -67,29 +71,43 @@ class App:
             self._supervisor.start("sleep", self._until_sleep)
         await self._supervisor.run(self._stop)
         await self._supervisor.stop()
-        self._counters_kept()
-        interval = 1000 * self._config.interval_s
-        wait = interval - self._clock.unix_ms() % interval
-        # The start takes its time as well: too short a sleep would miss the instant.
-        self._sleep(wait if wait > _MIN_SLEEP_MS else wait + interval)
+        self._crumb.aim_s = self._sampler.due() // 1000
+        self._crumb.save(self._counters.pack())
+        self._log.info("app", "deep sleep")
+        self._sleep(max(1, self._sleep_ms()))
+
+    def _sleep_ms(self) -> int:
+        return self._sampler.due() - self._clock.unix_ms() - _LEAD_MS
 
     async def _until_sleep(self, progress) -> None:
-        clock = self._clock
-        progress.within(1000 * self._config.interval_s + 2 * _DELIVER_MS)
-        if not self._config.sensors:
-            self._sampler.sampled.set()
-        elif not self._sampler.sampled.is_set():
-            await self._sampler.sampled.wait()
-        if self._health.due:
-            self._health.report()
-        start = clock.ticks_ms()
-        while self._spool.pending and clock.ticks_diff(clock.ticks_ms(), start) < _DELIVER_MS:
-            await clock.sleep_ms(_POLL_MS)
+        sampled, spool = self._sampler.sampled, self._spool
+        # Once the clock is set the instant may be one more interval away. A sampler that crashes
+        # must not keep the node awake.
+        longest = 2000 * self._config.interval_s + _DELIVER_MS
+        while True:
+            if self._config.sensors:
+                await self._while(lambda: not sampled.is_set(), longest, progress)
+            if self._health.due:
+                self._health.report()
+            await self._while(lambda: spool.pending, _DELIVER_MS, progress)
+            if not spool.pending:
+                await self._while(self._is_sync_due, _SYNC_MS, progress)
+            if self._sleep_ms() >= _MIN_SLEEP_MS:
+                break
+            # The next instant is too near: it is waited for.
+            sampled.clear()
+            await self._clock.sleep_ms(_POLL_MS)
         self._stop.set()
         while True:
             progress.within(_DELIVER_MS)
-            await clock.sleep_ms(_DELIVER_MS // 2)
+            await self._clock.sleep_ms(_DELIVER_MS // 2)
 
-    def _counters_kept(self) -> None:
-        self._crumb.save(self._counters.pack())
-        self._log.info("app", "deep sleep")
+    async def _while(self, condition, longest_ms: int, progress) -> None:
+        start = self._clock.uptime_ms()
+        while condition() and self._clock.uptime_ms() - start < longest_ms:
+            progress.within(_DELIVER_MS)
+            await self._clock.sleep_ms(_POLL_MS)
+
+    def _is_sync_due(self) -> bool:
+        past = self._clock.unix_ms() // 1000 - self._crumb.synced_s
+        return not (self._clock.known and 0 <= past < _SYNC_EACH_S)

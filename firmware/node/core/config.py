@@ -8,13 +8,15 @@ from node.core.log import LEVELS
 from node.wire.cbor import CborError, decode
 
 _MAX_SENSORS = 8
+_MAX_CHIP = 16
 _MAX_PIN = 48
 
 
 class Sensor:
-    """One sensor of the configuration: chip, I2C address, settling time (ms), retries."""
+    """A sensor: its place in the configuration, chip, I2C address, settling (ms), retries."""
 
-    def __init__(self, chip: str, address: int, settle_ms: int, retries: int) -> None:
+    def __init__(self, place: int, chip: str, address: int, settle_ms: int, retries: int) -> None:
+        self.place = place
         self.chip = chip
         self.address = address
         self.settle_ms = settle_ms
@@ -24,7 +26,7 @@ class Sensor:
 class Config:
     """The checked configuration; `faults` names what was wrong with the given one.
 
-    `i2c` is (scl, sda, freq) or None, `battery` (pin, ratio, low_v) or None.
+    `i2c` is (scl, sda, freq) or None, `battery` (pin, ratio) or None.
     """
 
     def __init__(self, given: object) -> None:
@@ -132,9 +134,8 @@ class Config:
                 self._fault(path, None)
                 continue
             path += "."
-            chip = self._text(row, path, "chip", "", 16)
-            # It becomes the name of a module.
-            if not chip or not all("a" <= c <= "z" or "0" <= c <= "9" for c in chip):
+            chip = row.get("chip", "")
+            if not _is_module(chip):
                 self._fault(path + "chip", None)
                 continue
             address = self._number(row, path, "address", 0, 0x08, 0x77)
@@ -142,8 +143,14 @@ class Config:
                 continue
             settle_ms = self._number(row, path, "settle_ms", 0, 0, 60000)
             retries = self._number(row, path, "retries", 2, 0, 10)
-            sensors.append(Sensor(chip, address, settle_ms, retries))
+            sensors.append(Sensor(i, chip, address, settle_ms, retries))
         return sensors
+
+
+def _is_module(name) -> bool:
+    if not isinstance(name, str) or not 0 < len(name) <= _MAX_CHIP:
+        return False
+    return all("a" <= c <= "z" or "0" <= c <= "9" for c in name)
 
 
 def load(data: bytes) -> Config:

@@ -7,15 +7,16 @@ time of day is: whether that is known stands here.
 import struct
 from binascii import crc32
 
-_MAGIC = b"cnc1"
-_FORM = "<4sHIIH"  # magic, era, synced_s, health_s, size of the counters
+_MAGIC = b"cnc2"
+_FORM = "<4sHIIIHH"  # magic, era, synced_s, health_s, aim_s, status, size of the counters
 
 
 class Crumb:
     """`era` of the clock (0: none), `synced_s` when it was set (Unix, 0: never), `health_s`.
 
-    `load()` returns the RTC memory, `store(bytes)` writes it. `counters` are kept over a deep
-    sleep: `found_counters` has their bytes from before it.
+    `load()` returns the RTC memory, `store(bytes)` writes it. For the time after a deep sleep:
+    `aim_s`, the instant that the node then samples at (0: none), `status`, the bits that the next
+    record is to have, and the counters: `found_counters` has their bytes.
     """
 
     def __init__(self, load, store) -> None:
@@ -23,22 +24,32 @@ class Crumb:
         self.era = 0
         self.synced_s = 0
         self.health_s = 0
+        self.aim_s = 0
+        self.status = 0
         self.found_counters = b""
         data = bytes(load())
         head = struct.calcsize(_FORM)
         if len(data) < head + 4 or data[:4] != _MAGIC:
             return
-        _, era, synced_s, health_s, size = struct.unpack_from(_FORM, data)
+        _, era, synced_s, health_s, aim_s, status, size = struct.unpack_from(_FORM, data)
         end = head + size
         if len(data) != end + 4 or struct.unpack_from("<I", data, end)[0] != crc32(data[:end]):
             return
         self.era, self.synced_s, self.health_s = era, synced_s, health_s
+        self.aim_s, self.status = aim_s, status
         self.found_counters = data[head:end]
 
     def save(self, counters: bytes = b"") -> None:
         """Write it."""
         data = struct.pack(
-            _FORM, _MAGIC, self.era, self.synced_s, self.health_s & 0xFFFFFFFF, len(counters)
+            _FORM,
+            _MAGIC,
+            self.era,
+            self.synced_s & 0xFFFFFFFF,
+            self.health_s & 0xFFFFFFFF,
+            self.aim_s & 0xFFFFFFFF,
+            self.status,
+            len(counters),
         )
         data += counters
         self._store(data + struct.pack("<I", crc32(data)))

@@ -14,7 +14,8 @@ class Recorder:
     """Accepts records into `spool` and stamps them as well as the clock allows.
 
     `crumb.era` is the era that the clock's seconds count in as long as it is not set (0: none
-    yet). `accepted` is an Event that is set with every record.
+    yet), `crumb.status` the status bits due to the next record. `accepted` is an Event that is
+    set with every record.
     """
 
     def __init__(self, spool, state, clock, crumb, counters, log) -> None:
@@ -24,14 +25,11 @@ class Recorder:
         self._crumb = crumb
         self._counters = counters
         self._log = log
-        self._status = 0
-        self._dropped = 0
-        self._lost = 0
         self.accepted = asyncio.Event()
 
     def mark(self, status: int) -> None:
         """Add status bits to the next record."""
-        self._status |= status
+        self._crumb.status |= status
 
     def accept(self, kind: int, values: dict, status: int = 0, unix_s: int | None = None) -> bool:
         """Put a record on flash; True when it is there.
@@ -42,9 +40,7 @@ class Recorder:
         spool, clock = self._spool, self._clock
         now = clock.unix_ms() // 1000
         at = now if unix_s is None else unix_s
-        status |= self._status | (schema.CLOCK_SYNCED if self._crumb.synced_s else 0)
-        if self._counters.dropped != self._dropped or self._counters.lost != self._lost:
-            status |= schema.OVERRUN
+        status |= self._crumb.status | (schema.CLOCK_SYNCED if self._crumb.synced_s else 0)
         try:
             if clock.known:
                 data = frame.encode(kind, spool.next_seq, at, status, values)
@@ -55,12 +51,12 @@ class Recorder:
                 spool.append(data, self._era(), max(0, at - _EPOCH_2000))
         except OSError as error:
             self._counters.lost += 1
+            self.mark(schema.OVERRUN)
             self._log.error("spool", "record lost, errno %s" % (error.args[0] if error.args else 0))
             return False
-        self._status = 0
-        self._dropped = self._counters.dropped
-        self._lost = self._counters.lost
+        self._crumb.status = 0
         if spool.dropped:
+            self.mark(schema.OVERRUN)
             self._counters.dropped += spool.dropped
             self._log.warning("spool", "full, %d records dropped" % spool.dropped)
             spool.dropped = 0

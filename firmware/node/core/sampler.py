@@ -10,17 +10,20 @@ from node.wire.const import const
 
 _RETRY_MS = const(20)
 _SLACK_MS = const(60000)
+# An instant that the clock has jumped over, or a start has missed, by no more is sampled late.
+_LATE_MS = const(30000)
 
 
 class Channel:
-    """A configured sensor: its driver's class, how to use it, and the driver while it works."""
+    """A sensor of the configuration: its driver's class, and the driver while it works."""
 
-    def __init__(self, driver_class, name: str, address: int, settle_ms: int, retries: int) -> None:
+    def __init__(self, driver_class, sensor) -> None:
         self.driver_class = driver_class
-        self.name = name
-        self.address = address
-        self.settle_ms = settle_ms
-        self.retries = retries
+        self.place = sensor.place
+        self.name = sensor.chip
+        self.address = sensor.address
+        self.settle_ms = sensor.settle_ms
+        self.retries = sensor.retries
         self.driver = None
         self.failing = False
 
@@ -29,15 +32,20 @@ class Sampler:
     """Measures with `channels` on `bus` and has `recorder` accept the result.
 
     Where two sensors have a field, the first one's good value counts. A field whose sensors all
-    failed is UNDEFINED, one without a sensor is not sampled. `battery()` gives volts or None.
+    failed is UNDEFINED, one without a sensor is not sampled. `battery()` gives volts, None or
+    UNDEFINED. `aim_s` is the instant that a deep sleep was to end at, 0 after no sleep.
     `progress.within(ms)` is called before each wait.
     """
 
-    def __init__(self, channels, bus, battery, interval_s, recorder, clock, counters, log) -> None:
+    def __init__(
+        self, channels, bus, battery, interval_s, recorder, clock, counters, log, aim_s=0
+    ) -> None:
         self._channels = channels
         self._bus = bus
         self._battery = battery
         self._interval_ms = 1000 * interval_s
+        self._late_ms = min(_LATE_MS, 500 * interval_s)
+        self._aim_ms = 1000 * aim_s
         self._recorder = recorder
         self._clock = clock
         self._counters = counters
@@ -49,42 +57,56 @@ class Sampler:
         """Sample for ever."""
         settle_ms = sum([c.settle_ms * (c.retries + 1) for c in self._channels])
         while True:
-            progress.within(self._interval_ms + settle_ms + _SLACK_MS)
-            instant = await self._next()
+            instant = await self._next(progress)
             progress.within(settle_ms + _SLACK_MS)
             await self.sample(instant // 1000)
             self.sampled.set()
 
-    async def _next(self) -> int:
-        # Sleep until a whole multiple of the interval since 1970, by the clock as it is then:
-        # it may be set meanwhile. Return the instant in Unix ms.
-        clock, interval = self._clock, self._interval_ms
-        target = (clock.unix_ms() // interval + 1) * interval
+    def due(self) -> int:
+        """Return the next instant to sample at, by the clock as it is now, in Unix ms.
+
+        It is a whole multiple of the interval since 1970.
+        """
+        interval = self._interval_ms
+        target = (self._clock.unix_ms() // interval + 1) * interval
+        if 0 <= self._last_ms - target < interval:
+            # The clock was put back a little: this instant has its record already.
+            target = self._last_ms + interval
+        return target
+
+    async def _next(self, progress) -> int:
+        # Sleep until the next instant, by the clock as it is then: it may be set meanwhile.
+        clock = self._clock
+        target, aim = self.due(), self._aim_ms
+        self._aim_ms = 0
+        if self._missed(aim):
+            target = aim
         while True:
-            if 0 <= self._last_ms - target < interval:
-                # The clock was put back a little: this instant has its record already.
-                target = self._last_ms + interval
             wait = target - clock.unix_ms()
             if wait <= 0:
                 self._last_ms = target
                 return target
+            progress.within(wait + _SLACK_MS)
             clock.changed.clear()
             try:
                 await asyncio.wait_for(clock.changed.wait(), wait / 1000)
-                target = (clock.unix_ms() // interval + 1) * interval
+                if not self._missed(target):
+                    target = self.due()
             except asyncio.TimeoutError:
                 pass
+
+    def _missed(self, instant: int) -> bool:
+        return 0 <= self._clock.unix_ms() - instant <= self._late_ms
 
     async def sample(self, unix_s: int) -> None:
         """Measure once with every sensor and have the record of `unix_s` accepted."""
         values = {}
         status = 0
-        for index in range(len(self._channels)):
-            channel = self._channels[index]
+        for channel in self._channels:
             reading = await self._read(channel)
             if (reading is None) != channel.failing:
                 channel.failing = reading is None
-                self._event("fault_on" if channel.failing else "fault_off", index, channel)
+                self._event("fault_on" if channel.failing else "fault_off", channel)
             if reading is None:
                 status |= schema.SENSOR_FAULT
                 self._counters.sensor_faults += 1
@@ -119,7 +141,7 @@ class Sampler:
                 self._log.debug(channel.name, describe(error))
         return None
 
-    def _event(self, code: str, index: int, channel: Channel) -> None:
+    def _event(self, code: str, channel: Channel) -> None:
         text = "no reading" if channel.failing else "works again"
         self._log.warning(channel.name, "0x%02x %s" % (channel.address, text))
-        self._recorder.accept(schema.EVENT, {"code": code, "detail": index})
+        self._recorder.accept(schema.EVENT, {"code": code, "detail": channel.place})

@@ -10,7 +10,7 @@ A record is accepted when `append` returned: it is on flash then. Released recor
 segment at a time; between, the cursor in `State` says where to go on. A cut tail or a damaged
 entry ends its segment: the next record starts a new one. `seq` is not used twice in an epoch: it
 follows from what is on flash, leaves room for what damage may hide, and an epoch whose records
-and state are gone is followed by a new one.
+are gone is followed by a new one.
 """
 
 import os
@@ -29,8 +29,10 @@ _ENTRY = "<HHII"
 _ENTRY_BYTES = const(12)
 _CRC_BYTES = const(4)
 _MIN_ENTRY = const(20)
+_MIN_FRAME = const(4)
 _SAVE_EVERY = const(16)
-_TRIES = const(2)
+_TRIES = const(3)
+_ENOSPC = const(28)  # as LittleFS gives it; the port's errno does not name it
 
 
 class Spool:
@@ -49,10 +51,14 @@ class Spool:
         self._tail = None
         self._tail_bytes = 0
         self._unsaved = 0
+        # Where `read` is: place of the segment in the list, of the entry in it, its number.
+        self._place = 0
+        self._offset = _HEADER_BYTES
+        self._read_seq = 0
+        self._checked = 0  # gaps up to here are counted
         self.dropped = 0
         self.damaged = 0
         self.next_seq = 0
-        self._checked = 0
         self._bases = self._find()
         self._recover(new_epoch)
         self.rewind()
@@ -67,11 +73,11 @@ class Spool:
 
         `era` and `at` are for a frame made before the clock was set, see `State`.
         Raises OSError where flash does not take it (it is not accepted then), ValueError for a
-        frame of more than MAX_FRAME bytes.
+        frame of less than 4 or more than MAX_FRAME bytes.
         """
         n = len(frame)
-        if n > MAX_FRAME:
-            raise ValueError("frame too long")
+        if not _MIN_FRAME <= n <= MAX_FRAME:
+            raise ValueError("frame's size")
         end = _ENTRY_BYTES + n
         tries = 0
         while True:
@@ -83,11 +89,12 @@ class Spool:
             try:
                 self._write(self._view[: end + _CRC_BYTES])
                 break
-            except OSError:
+            except OSError as error:
                 if self._settle(seq):
                     break
-                # No room is the one cause that something can be done about.
-                if tries > _TRIES or not self._drop():
+                # Old records are given up for room alone: against all else that would not help.
+                full = bool(error.args) and error.args[0] == _ENOSPC
+                if tries == _TRIES or (full and not self._drop()):
                     raise
         self.next_seq = seq + 1
         return seq
@@ -95,15 +102,16 @@ class Spool:
     def read(self):
         """Return the next record as `(seq, era, at, frame)`, or None if there is no more now."""
         while self._place < len(self._bases):
-            size = self._load(self._bases[self._place], self._offset, self._read_seq)
+            size = self._load(self._bases[self._place], self._offset)
             if size:
-                seq = struct.unpack_from("<I", self._buffer, 8)[0]
                 self._offset += size
+                _, era, at, seq = struct.unpack_from(_ENTRY, self._buffer)
+                if seq < self._read_seq:
+                    continue
                 self._skip(seq)
                 self._read_seq = seq + 1
                 if seq < self._state.cursor:
                     continue
-                _, era, at, seq = struct.unpack_from(_ENTRY, self._buffer)
                 return seq, era, at, bytes(self._view[_ENTRY_BYTES : size - _CRC_BYTES])
             if self._place + 1 == len(self._bases):
                 if self._read_seq >= self.next_seq:
@@ -163,11 +171,14 @@ class Spool:
         return "%s/%08x" % (self._folder, base)
 
     def _find(self) -> list:
+        names = []
         try:
             names = os.listdir(self._folder)
         except OSError:
-            os.mkdir(self._folder)
-            return []
+            try:
+                os.mkdir(self._folder)
+            except OSError:
+                pass  # whatever is wrong with it shows with the first record
         bases = []
         for name in names:
             try:
@@ -198,16 +209,13 @@ class Spool:
             state.epoch = new_epoch()
             state.cursor = 0
             self.next_seq = 0
-            state.save()
+            self._keep()
             return
         base = self._bases[-1]
         offset, seq = _HEADER_BYTES, base
-        while True:
-            size = self._load(base, offset, seq)
-            if not size:
-                break
-            seq = struct.unpack_from("<I", self._buffer, 8)[0] + 1
-            offset += size
+        for end, _, last in self._entries(base):
+            offset = end
+            seq = max(seq, last + 1)
         self._tail_bytes = offset
         left = self._size(base) - offset
         self.next_seq = seq + left // _MIN_ENTRY
@@ -216,7 +224,11 @@ class Spool:
         if not state.found or state.epoch != epoch:
             state.epoch = epoch
             state.cursor = self._bases[0]
-            state.save()
+            # A record of an earlier era must not get the time of the next one to be numbered.
+            for each in self._bases:
+                for _, era, _ in self._entries(each):
+                    state.era = max(state.era, era)
+            self._keep()
         # What was dropped or lost before the state was saved cannot be had any more.
         state.cursor = max(state.cursor, self._bases[0])
         if state.cursor > self.next_seq:
@@ -228,6 +240,14 @@ class Spool:
             self._tail_bytes = SEGMENT_BYTES
         while len(self._bases) > 1 and self._bases[1] <= state.cursor:
             self._forget(0)
+
+    def _keep(self) -> None:
+        # The node starts on a flash that does not take it, too; it is tried again with `save`.
+        self._unsaved = _SAVE_EVERY
+        try:
+            self.save()
+        except OSError:
+            pass
 
     def _epoch_of(self, base: int):
         try:
@@ -246,7 +266,18 @@ class Spool:
         except OSError:
             return 0
 
-    def _load(self, base: int, offset: int, least: int) -> int:
+    def _entries(self, base: int):
+        # Yield each entry of a segment as (where it ends, era, seq).
+        offset = _HEADER_BYTES
+        while True:
+            size = self._load(base, offset)
+            if not size:
+                return
+            offset += size
+            _, era, _, seq = struct.unpack_from(_ENTRY, self._buffer)
+            yield offset, era, seq
+
+    def _load(self, base: int, offset: int) -> int:
         # Read the entry at `offset` into the buffer; return its size, 0 where there is none.
         try:
             with open(self._path(base), "rb") as file:
@@ -261,14 +292,14 @@ class Spool:
             return 0
         if struct.unpack_from("<I", self._buffer, end)[0] != crc32(self._view[:end]):
             return 0
-        return end + _CRC_BYTES if struct.unpack_from("<I", self._buffer, 8)[0] >= least else 0
+        return end + _CRC_BYTES
 
     def _write(self, entry) -> None:
         if self._tail is None and self._bases and self._fits(entry):
             self._tail = open(self._path(self._bases[-1]), "ab")
-        if self._tail is None or not self._fits(entry):
-            self._roll()
         tail = self._tail
+        if tail is None or not self._fits(entry):
+            tail = self._roll()
         tail.write(entry)
         tail.flush()
         self._tail_bytes += len(entry)
@@ -276,33 +307,34 @@ class Spool:
     def _fits(self, entry) -> bool:
         return self._tail_bytes + len(entry) <= SEGMENT_BYTES
 
-    def _roll(self) -> None:
+    def _roll(self):
+        # Begin a segment and return its file.
         self._close()
         while len(self._bases) >= self._most and self._drop():
             pass
         base = self.next_seq
         head = struct.pack(_HEADER, _MAGIC, self._state.epoch, base)
         # A file of that name can only be one whose first record was never accepted.
-        self._tail = open(self._path(base), "wb")
+        tail = self._tail = open(self._path(base), "wb")
         if not self._bases or self._bases[-1] != base:
             self._bases.append(base)
-        self._tail.write(head + struct.pack("<I", crc32(head)))
+        tail.write(head + struct.pack("<I", crc32(head)))
         self._tail_bytes = _HEADER_BYTES
+        return tail
 
     def _settle(self, seq: int) -> bool:
         # After a failed write: True if the entry did get to flash, else make room for another try.
         self._close()
-        base = self._bases[-1] if self._bases else seq
-        offset, expected = _HEADER_BYTES, base
-        while self._epoch_of(base) is not None:
-            size = self._load(base, offset, expected)
-            if not size:
-                break
-            expected = struct.unpack_from("<I", self._buffer, 8)[0] + 1
-            if expected == seq + 1:
-                return True
-            offset += size
-        if base == seq and self._bases:
+        # Not even to be opened again: the next record goes to a new segment all the same.
+        self._tail_bytes = SEGMENT_BYTES
+        if not self._bases:
+            return False
+        base = self._bases[-1]
+        if self._epoch_of(base) is not None:
+            for _, _, found in self._entries(base):
+                if found == seq:
+                    return True
+        if base == seq:
             self._remove(self._bases.pop())
             self.rewind()
         return False

@@ -20,7 +20,7 @@ from node.core.counters import SIZE as COUNTERS_SIZE
 from node.core.counters import Counters
 from node.core.crumb import Crumb
 from node.core.health import Health
-from node.core.log import Log
+from node.core.log import Log, describe
 from node.core.record import Recorder
 from node.core.sampler import Channel, Sampler
 from node.core.spool import Spool
@@ -35,6 +35,7 @@ from node.net.ntp import Sntp
 from node.net.stream import open_stream
 from node.net.wifi import Wifi
 from node.wire import schema
+from node.wire.cbor import UNDEFINED
 from node.wire.const import const
 
 _WATCHDOG_MS = const(60000)
@@ -86,14 +87,20 @@ async def _build() -> None:
     woke = cause == machine.DEEPSLEEP_RESET
     if woke and len(crumb.found_counters) == COUNTERS_SIZE:
         counters.unpack(crumb.found_counters)
-    _make_folder("/spool")
     state = State("/spool/state")
     spool = Spool("/spool", config.spool_bytes, state, _random_u32)
     recorder = Recorder(spool, state, clock, crumb, counters, log)
+    bus = _bus(config)
+    battery = _battery(config)
+    channels = _channels(config)
     if not woke:
+        crumb.aim_s = 0
+        crumb.status = schema.RESTARTED
         state.starts += 1
-        state.save()
-        recorder.mark(schema.RESTARTED)
+        try:
+            state.save()
+        except OSError as error:
+            log.warning("spool", "state not saved, " + describe(error))
         recorder.accept(schema.EVENT, {"code": "restart", "detail": cause})
         counters.config_faults = len(config.faults)
         for fault in config.faults:
@@ -101,10 +108,16 @@ async def _build() -> None:
         if config.faults:
             recorder.accept(schema.EVENT, {"code": "config_fault"})
 
-    bus = Bus(*config.i2c) if config.i2c else NoBus()
-    battery = _battery(config.battery)
     sampler = Sampler(
-        _channels(config, log), bus, battery, config.interval_s, recorder, clock, counters, log
+        channels,
+        bus,
+        battery,
+        config.interval_s,
+        recorder,
+        clock,
+        counters,
+        log,
+        crumb.aim_s,
     )
     wlan = network.WLAN(network.STA_IF)
     link = Wifi(
@@ -187,31 +200,50 @@ def _uplink(config, identity, node_id, recorder, spool, link, clock, counters, l
     )
 
 
-def _channels(config, log) -> list:
+# What only the hardware can tell of a configuration: it adds to the faults like all the rest.
+
+
+def _bus(config):
+    if config.i2c is None:
+        return NoBus()
+    try:
+        return Bus(*config.i2c)
+    except (ValueError, OSError):
+        config.faults.append("board.i2c")
+        return NoBus()
+
+
+def _channels(config) -> list:
     channels = []
     for sensor in config.sensors:
         name = "node.sensors." + sensor.chip
         try:
             driver = __import__(name, None, None, ("DRIVER",)).DRIVER
         except (ImportError, AttributeError):
-            log.error("config", "no driver for " + sensor.chip)
+            config.faults.append("sensors[%d].chip" % sensor.place)
             continue
-        channels.append(
-            Channel(driver, sensor.chip, sensor.address, sensor.settle_ms, sensor.retries)
-        )
+        channels.append(Channel(driver, sensor))
     return channels
 
 
-def _battery(given):
-    """Return a function that gives the battery's voltage, or None where it is not measured."""
-    if given is None:
+def _battery(config):
+    """Return a function that gives the battery's voltage, None where it is not measured."""
+    if config.battery is None:
         return lambda: None
-    pin, ratio = given
+    pin, ratio = config.battery
     try:
         adc = machine.ADC(machine.Pin(pin), atten=machine.ADC.ATTN_11DB)
-    except ValueError:
+    except (ValueError, OSError):
+        config.faults.append("board.battery")
         return lambda: None
-    return lambda: adc.read_uv() * ratio / 1000000
+
+    def volts():
+        try:
+            return adc.read_uv() * ratio / 1000000
+        except OSError:
+            return UNDEFINED  # the second ADC belongs to the WiFi while that is on
+
+    return volts
 
 
 def _tls():
@@ -237,13 +269,6 @@ def _set_rtc(unix_ms: int) -> None:
 
 def _random_u32() -> int:
     return int.from_bytes(os.urandom(4), "little")
-
-
-def _make_folder(path: str) -> None:
-    try:
-        os.mkdir(path)
-    except OSError:
-        pass  # there is one; whatever else is wrong shows with the first record
 
 
 def _trace(error) -> str:

@@ -106,8 +106,9 @@ class Mqtt:
                 raise MqttError("ping")
             due = self._ping_ms + _PING_MS + 1
         elif now >= due:
-            await self._send(packets.PINGREQ)
+            # Noted before it is sent: the answer may be there before `_send` returns.
             self._ping_ms = now or 1
+            await self._send(packets.PINGREQ)
             due = now + _PING_MS + 1
         wait_ms = min(wait_ms, due - now)
         if wait_ms > 0:

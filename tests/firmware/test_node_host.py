@@ -1,0 +1,94 @@
+"""The node's code held against what others make of the same bytes; on CPython alone."""
+
+import asyncio
+
+import pytest
+from amqtt.adapters import BufferReader
+from amqtt.mqtt.connack import ConnackPacket
+from amqtt.mqtt.connect import ConnectPacket
+from amqtt.mqtt.pingreq import PingReqPacket
+from amqtt.mqtt.pingresp import PingRespPacket
+from amqtt.mqtt.puback import PubackPacket
+from amqtt.mqtt.publish import PublishPacket
+from citynode.boards import board_ids, load_board
+from citynode.profiles import config_cbor, load_profile, profile_ids
+from hypothesis import given
+from hypothesis import strategies as st
+from node.core import config
+from node.net import packets
+
+texts = st.text(st.characters(exclude_categories=["C"]), max_size=40)
+topics = st.text(st.characters(exclude_categories=["C"], exclude_characters="+#"), min_size=1)
+
+
+def read(kind, data):
+    """Have amqtt decode a packet."""
+    return asyncio.run(kind.from_stream(BufferReader(data)))
+
+
+@given(
+    client=texts.filter(bool),
+    user=st.none() | texts,
+    password=texts,
+    keepalive_s=st.integers(0, 0xFFFF),
+    topic=topics,
+    will=st.binary(max_size=300),
+)
+def test_another_broker_understands_connect(client, user, password, keepalive_s, topic, will):
+    data = packets.connect(client, user, password, keepalive_s, topic, will)
+    got = read(ConnectPacket, data)
+    assert (got.proto_name, got.proto_level, got.keep_alive) == ("MQTT", 4, keepalive_s)
+    assert (got.client_id, got.will_topic, got.will_message) == (client, topic, will)
+    assert (got.will_flag, got.will_qos, got.will_retain_flag) == (True, 1, True)
+    assert got.clean_session_flag
+    assert not got.reserved_flag
+    assert got.username == user
+    assert got.password == (None if user is None else password)
+    assert got.to_bytes() == data
+
+
+@given(
+    topic=topics,
+    payload=st.binary(max_size=300),
+    packet_id=st.integers(1, 0xFFFF),
+    retain=st.booleans(),
+)
+def test_another_broker_understands_publish(topic, payload, packet_id, retain):
+    data = packets.publish(topic, payload, packet_id, retain)
+    got = read(PublishPacket, data)
+    assert (got.topic_name, got.data or b"", got.packet_id) == (topic, payload, packet_id)
+    assert (got.qos, got.retain_flag, got.dup_flag) == (1, retain, False)
+    assert got.to_bytes() == data
+
+
+@given(packet_ids=st.lists(st.integers(1, 0xFFFF), max_size=9), cut=st.integers(0, 40))
+def test_what_another_broker_says_is_understood(packet_ids, cut):
+    data = ConnackPacket.build(0, 0).to_bytes()
+    data += b"".join(PubackPacket.build(packet_id).to_bytes() for packet_id in packet_ids)
+    data += PingRespPacket.build().to_bytes()
+    parser = packets.Parser()
+    greeting, *acks = parser.feed(data[:cut]) + parser.feed(data[cut:])
+    packets.connack(greeting)
+    assert [packets.answer(packet) for packet in acks] == [*packet_ids, 0]
+
+
+def test_what_another_client_says_is_what_the_node_says():
+    assert PingReqPacket().to_bytes() == packets.PINGREQ
+    got = packets.Parser().feed(PublishPacket.build("t", b"hi", 7, False, 1, False).to_bytes())
+    assert packets.puback_for(got[0]) == PubackPacket.build(7).to_bytes()
+
+
+@pytest.mark.parametrize("profile", profile_ids())
+@pytest.mark.parametrize("board", board_ids())
+def test_every_board_and_profile_is_a_configuration_without_faults(board, profile):
+    made, given = load_board(board), load_profile(profile)
+    c = config.load(config_cbor(made, given))
+    assert c.faults == []
+    assert (c.board, c.site, c.interval_s, c.host) == (
+        board,
+        given.site,
+        given.interval_s,
+        given.uplink.host,
+    )
+    assert [(s.chip, s.address) for s in c.sensors] == [(s.chip, s.address) for s in given.sensors]
+    assert c.i2c == (made.i2c.scl, made.i2c.sda, made.i2c.freq)
