@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import NoReturn
 
 import typer
-from typer._click.exceptions import ClickException
+from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
 
 from citynode import __version__
 from citynode.errors import CitynodeError
@@ -67,9 +67,24 @@ def main() -> NoReturn:
     except CitynodeError as error:
         print(f"citynode: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
+        sys.exit(2)
+    except ClickException as error:
+        print(f"citynode: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         print("citynode: interrupted", file=sys.stderr)
         sys.exit(2)
+
+
+def _one_line(error: ClickException) -> str:
+    """Return what is wrong with the call, and where it is taught."""
+    words: list[str] = []
+    context = error.ctx if isinstance(error, UsageError) else None
+    while context is not None and context.parent is not None:
+        words.insert(0, context.info_name or "")
+        context = context.parent
+    verb = " ".join(["citynode", *words])
+    what = " ".join(error.format_message().split()).rstrip(".")
+    return f"{what}{'' if what.endswith('?') else ';'} see '{verb} --help'"

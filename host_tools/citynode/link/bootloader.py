@@ -86,20 +86,31 @@ class Bootloader:
                 runs.append((at, block))
         return runs
 
-    def read(self, address: int, size: int, progress: Progress | None = None) -> bytes:
-        """Read flash."""
+    def read(
+        self, address: int, size: int, guess: bytes = b"", progress: Progress | None = None
+    ) -> bytes:
+        """Read flash, in whole sectors.
+
+        `guess` is what may be there: blocks of it that the chip has the same MD5 of are not read.
+        """
         data: bytes = self._child.call(
-            "read", timeout_s=_STEP_S, progress=progress, address=address, size=size
+            "read", timeout_s=_STEP_S, progress=progress, address=address, size=size, guess=guess
         )
         return data
 
     def files(
-        self, address: int, size: int, sizes: Mapping[str, int], progress: Progress | None = None
+        self,
+        address: int,
+        size: int,
+        sizes: Mapping[str, int],
+        guess: bytes = b"",
+        progress: Progress | None = None,
     ) -> dict[str, str] | None:
         """Return the SHA-256 of those files of the LittleFS at `address` that have these sizes.
 
-        None where there is no file system. The bytes may be anything; where they make littlefs
-        fail, LinkError has the kind "died" or "silent", and the session is over.
+        `guess` is as for `read`. None where there is no file system. The bytes may be anything;
+        where they make littlefs fail, LinkError has the kind "died" or "silent", and the session
+        is over.
         """
         found: dict[str, str] | None = self._child.call(
             "files",
@@ -108,6 +119,7 @@ class Bootloader:
             address=address,
             size=size,
             sizes=dict(sizes),
+            guess=guess,
         )
         return found
 

@@ -7,11 +7,12 @@ each port has one. Secrets go through the pipe, never through arguments or files
 import contextlib
 import os
 import queue
+import signal
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
@@ -67,9 +68,11 @@ def serve(
     calls: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def listen() -> None:
-        while (call := _receive(sys.stdin.buffer)) is not None:
-            calls.put(call)
-        os._exit(0)  # the parent is gone: whatever holds the port, let go of it
+        try:
+            while (call := _receive(sys.stdin.buffer)) is not None:
+                calls.put(call)
+        finally:
+            os._exit(0)  # the parent is gone: whatever holds the port, let go of it
 
     threading.Thread(target=listen, daemon=True).start()
 
@@ -89,6 +92,19 @@ def serve(
             _send(output, {"kind": kind, "detail": detail})
         else:
             _send(output, {"result": result})
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Let no Ctrl-C reach a child between its fork and the session of its own."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Leash:
@@ -134,13 +150,14 @@ class Child:
         self.port = port
         self._leash = leash or Leash()
         trace = os.environ.get("CITYNODE_TRACE")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if trace else subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is ours to handle: we end the child
-        )
+        with _no_interrupt():
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if trace else subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is ours to handle: we end the child
+            )
         # PIPE was asked for, so that there are both.
         self._stdin = cast(IO[bytes], self._process.stdin)
         self._stdout = cast(IO[bytes], self._process.stdout)

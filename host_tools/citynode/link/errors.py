@@ -13,8 +13,18 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "busy": ("{port} is in use by another program", "close that program, then run this again"),
     "refused": ("nothing answers at {port}", "start the server or the virtual board there"),
+    "no_host": ("the host of {port} is not known", "correct the address"),
+    "not_rfc2217": (
+        "{port} is in use by another program, or is no RFC 2217 server",
+        "close that program, or correct the address",
+    ),
+    "not_serial": ("{port} is no serial port", "see 'citynode ports'"),
     "open": ("{port} cannot be opened ({detail})", "see 'citynode ports' and 'citynode doctor'"),
     "lost": ("{port} went away ({detail})", "check cable and hub, then run this again"),
+    "no_lines": (
+        "{port} has no lines that reset a board",
+        "press EN on the board, or leave out '--reset'",
+    ),
     "no_board": (
         "no ESP32 answers on {port}",
         "check cable and power; hold BOOT, press EN, then run this again",

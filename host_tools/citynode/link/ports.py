@@ -4,9 +4,11 @@ import contextlib
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import filelock
 from serial.tools import list_ports
@@ -66,6 +68,7 @@ def select(given: Iterable[str]) -> list[str]:
     for text in given:
         for item in filter(None, (part.strip() for part in text.split(","))):
             if "://" in item or not re.search(r"[*?\[]", item):
+                _check_url(item)
                 chosen.append(item)
                 continue
             found = sorted(
@@ -82,6 +85,18 @@ def select(given: Iterable[str]) -> list[str]:
     return chosen
 
 
+def _check_url(item: str) -> None:
+    if not item.lower().startswith("rfc2217://"):
+        return
+    try:
+        address = urlsplit(item)
+        if address.hostname and address.port:
+            return
+    except ValueError:
+        pass
+    raise CitynodeError(f"{item} names no host and port", "write rfc2217://HOST:PORT")
+
+
 def _matching_files(pattern: str) -> set[str]:
     path = Path(pattern)
     try:
@@ -96,6 +111,8 @@ def check(port: str) -> None:
         return
     if not os.path.exists(port):
         raise LinkError("no_port", port)
+    if not stat.S_ISCHR(os.stat(port).st_mode):
+        raise LinkError("not_serial", port)
     if not os.access(port, os.R_OK | os.W_OK):
         raise LinkError("permission", port)
 

@@ -17,6 +17,7 @@ from citynode.link.serialio import PortError, open_port
 _BAUD = 115200
 _RESET = "import machine\nmachine.reset()"
 _PAUSE_S = 0.5
+_PASSING = ("no_port", "busy", "lost")  # what may be over in a moment
 
 
 class _Transport(Protocol):
@@ -84,23 +85,39 @@ class Repl:
         self._link: _Transport | None = None
 
     def connect(self, report: Progress, port: str, transport: str, within_s: float) -> None:
-        """Stop what runs on the board and enter the raw REPL; a board may still be starting."""
+        """Stop what runs on the board and enter the raw REPL.
+
+        The board may still be starting. One that is its own USB device is away meanwhile, and the
+        system may look at it first when it is back.
+        """
         self.close(report)
-        if transport != "ampy" or "://" not in port:
-            # The tools hide why a port cannot be opened.
-            open_port(port, _BAUD).close()
-        self._link = _Ampy(port) if transport == "ampy" else _Mpremote(port)
         end = time.monotonic() + within_s
         while True:
             try:
+                if self._link is None:
+                    self._link = self._reach(port, transport)
                 self._link.enter()
                 return
             except (TransportError, PyboardError):
-                if time.monotonic() > end:
-                    self.close(report)
-                    raise Failure("no_repl") from None
+                failure: Exception = Failure("no_repl")
+            except PortError as error:
+                if error.kind not in _PASSING:
+                    raise
+                failure = error
+            except OSError as error:
+                self.close(report)
+                failure = PortError("lost", str(error))
+            if time.monotonic() > end:
+                self.close(report)
+                raise failure from None
             report(0, 0)
             time.sleep(_PAUSE_S)
+
+    def _reach(self, port: str, transport: str) -> _Transport:
+        if transport != "ampy" or "://" not in port:
+            # The tools hide why a port cannot be opened.
+            open_port(port, _BAUD).close()
+        return _Ampy(port) if transport == "ampy" else _Mpremote(port)
 
     def run(self, report: Progress, code: str) -> str:
         """Run a program and return what it printed."""
