@@ -9,6 +9,7 @@ import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import filelock
@@ -117,11 +118,13 @@ _FORMS: Mapping[str, tuple[Callable[[str], str | bytes], str]] = {
 def parse(values: Mapping[str, object], where: str) -> dict[str, str | bytes]:
     """Check the keys of an identity file; raises CitynodeError that never repeats a value."""
     checked: dict[str, str | bytes] = {}
-    for key, value in values.items():
+    for number, (key, value) in enumerate(values.items(), 1):
         if key not in _FORMS:
-            raise CitynodeError(
-                f"{where}: unknown key {key[:40]!r}", f"known are {', '.join(_FORMS)}"
-            )
+            near = get_close_matches(key, _FORMS, 1)
+            # What is not even like a key may be a secret in the wrong place.
+            what = f"unknown key {key[:40]!r}" if near else f"key number {number} is not known"
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise CitynodeError(f"{where}: {what}", f"{hint}known are {', '.join(_FORMS)}")
         read, wanted = _FORMS[key]
         try:
             if not isinstance(value, str):

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,13 +54,20 @@ def check(where: Path | str, data: dict[str, object], model: type[M], **facts: o
     try:
         return model.model_validate({**data, **facts})
     except ValidationError as error:
-        first, *others = error.errors(include_url=False, include_input=False, include_context=False)
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        # A key that is missing may be there under a wrong name.
+        found.sort(key=lambda each: each["type"] != "extra_forbidden")
+        first, *others = found
         key = ".".join(str(part) for part in first["loc"]) or "file"
         more = f" (and {len(others)} more)" if others else ""
         if first["type"] == "extra_forbidden":
-            known = ", ".join(_known_keys(model, first["loc"]))
+            known = _known_keys(model, first["loc"])
+            near = get_close_matches(str(first["loc"][-1]), known, 1)
             raise CitynodeError(
-                f"{where}: unknown key {key}{more}", f"remove it; known are {known}"
+                f"{where}: unknown key {key}{more}",
+                f"did you mean {near[0]}? known are {', '.join(known)}"
+                if near
+                else f"remove it; known are {', '.join(known)}",
             ) from None
         text = first["msg"].removeprefix("Value error, ")
         text = text[:1].lower() + text[1:]

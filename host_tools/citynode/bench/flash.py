@@ -1,5 +1,6 @@
 """Flash a board: see what it is and what it lacks, write that, start it, ask it who it is."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from citynode.bench.job import Bench
 from citynode.bench.outcome import BoardError, Outcome, Step
 from citynode.bench.readback import read_back
 from citynode.boards import Board, board_ids, load_board
+from citynode.errors import CitynodeError
 from citynode.identity import NAMESPACE, Identity, Store
 from citynode.image import plan as planning
 from citynode.image.plan import Plan, Region
@@ -64,9 +66,18 @@ def flash(bench: Bench, outcome: Outcome, kit: Kit, store: Store, method: Method
         identity = _session(bench, outcome, kit, store, method, look_at_files=True)
     except _UnreadableFilesError:
         identity = _session(bench, outcome, kit, store, method, look_at_files=False)
-    if not method.dry_run:
-        bench.step(Step.BOOT)
+    if method.dry_run:
+        return
+    bench.step(Step.BOOT)
+    try:
         outcome.version = read_back(bench, kit.order, identity.node_id, outcome.mac or "")
+    except LinkError as error:
+        if error.kind == "no_repl" and method.before == "no-reset":
+            raise BoardError(
+                f"{bench.port} was written, but has not started",
+                "press EN on the board, then run this again",
+            ) from None
+        raise
 
 
 def _session(
@@ -77,23 +88,20 @@ def _session(
     with Bootloader(bench.port, bench.leash) as boot:
         facts = boot.connect(method.baud, before=method.before)
         outcome.mac, outcome.chip = facts.mac, facts.chip
-        order = kit.order
-        _refuse_wrong_board(bench.port, order.board, facts)
-        identity = order.identity(store, facts.mac, keep=not method.dry_run)
-        outcome.node_id = identity.node_id
-        plan = planning.make(
-            kit.image,
-            order.board.chip,
-            order.board.flash_mib * _MIB,
-            nvs_values={NAMESPACE: identity.nvs()},
-            files=kit.files,
-        )
-        bench.step(Step.COMPARE)
-        runs = _differences(boot, bench, outcome, plan, kit, identity, look_at_files)
+        try:
+            _refuse_wrong_board(bench.port, kit.order.board, facts)
+            identity = kit.order.identity(store, facts.mac, keep=not method.dry_run)
+            outcome.node_id = identity.node_id
+            bench.step(Step.COMPARE)
+            runs = _differences(boot, bench, outcome, kit, identity, look_at_files)
+        except CitynodeError:
+            with contextlib.suppress(LinkError):
+                boot.reset()  # nothing was written: what ran on the board goes on
+            raise
         if runs and not method.dry_run:
             bench.step(Step.WRITE)
             boot.write(runs, bench.progress)
-        outcome.written = sum(len(data) for _, data in runs)
+            outcome.written = sum(len(data) for _, data in runs)
         boot.reset()
     return identity
 
@@ -124,19 +132,28 @@ def _differences(
     boot: Bootloader,
     bench: Bench,
     outcome: Outcome,
-    plan: Plan,
     kit: Kit,
     identity: Identity,
     look_at_files: bool,
 ) -> Runs:
     """Return what has to be written, in an order that any interruption leaves recognisable."""
+    board = kit.order.board
+    plan = planning.make(
+        kit.image,
+        board.chip,
+        board.flash_mib * _MIB,
+        nvs_values={NAMESPACE: identity.nvs()},
+        files=kit.files,
+    )
     runs: Runs = []
     outcome.changed = []
     for number, region in enumerate(plan.regions):
         bench.progress(number, len(plan.regions))
-        if region.name == _NVS and same_identity(boot.read(region.offset, plan.nvs.size), identity):
+        if region.name == _NVS and same_identity(
+            boot.read(region.offset, plan.nvs.size, region.data), identity
+        ):
             continue  # the rest of it is the chip's own: radio calibration, network settings
-        if region.name == _FILES and look_at_files and _has_files(boot, bench, plan, kit):
+        if region.name == _FILES and look_at_files and _has_files(boot, bench, plan, region, kit):
             continue  # what else is there is the node's own: records not yet delivered
         found = boot.differing(region.offset, region.data)
         if found:
@@ -146,11 +163,11 @@ def _differences(
     return runs
 
 
-def _has_files(boot: Bootloader, bench: Bench, plan: Plan, kit: Kit) -> bool:
+def _has_files(boot: Bootloader, bench: Bench, plan: Plan, region: Region, kit: Kit) -> bool:
     """Tell whether the board's file system holds all files of the kit, and would start them."""
     sizes = {path: len(data) for path, data in kit.files.items()}
     try:
-        found = boot.files(plan.files.offset, plan.files.size, {**sizes, SLOT: 1})
+        found = boot.files(plan.files.offset, plan.files.size, {**sizes, SLOT: 1}, region.data)
     except LinkError as error:
         if error.kind in ("died", "silent") and not bench.leash.is_cut:
             raise _UnreadableFilesError from error

@@ -1,9 +1,11 @@
 """One piece of work on many ports at once, a thread each, ended together by Ctrl-C."""
 
+import contextlib
 import queue
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from citynode.bench.outcome import Outcome, Step, Unwatched, Verdict, Watch
 from citynode.errors import CitynodeError
@@ -11,6 +13,18 @@ from citynode.link import ports
 from citynode.link.channel import Leash
 
 Work = Callable[["Bench", Outcome], None]
+
+_SLICE_S = 0.2  # a signal has to get through on every system
+_END_S = 10.0
+_GO_ON = "run this again: it goes on where it was"
+
+
+class InterruptedJobError(CitynodeError):
+    """Somebody pressed Ctrl-C; `outcomes` tells how far each board was."""
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        super().__init__("interrupted", _GO_ON)
+        self.outcomes = outcomes
 
 
 class Bench:
@@ -25,7 +39,7 @@ class Bench:
     def step(self, step: Step) -> None:
         """Begin a step; raises CitynodeError if the job was stopped."""
         if self.leash.is_cut:
-            raise CitynodeError("stopped", "run this again: it goes on where it was")
+            raise CitynodeError("stopped", _GO_ON)
         self._outcome.step = step
         self._watch.step(self.port, step)
 
@@ -39,7 +53,7 @@ def run(
 ) -> list[Outcome]:
     """Do the work on every port, at most `jobs` at a time, and return how each ended.
 
-    A board that fails stops no other. KeyboardInterrupt ends all children before it goes on.
+    A board that fails stops no other. Ctrl-C ends all children, then raises InterruptedJobError.
     """
     watch = watch or Unwatched()
     leash = Leash()
@@ -48,31 +62,50 @@ def run(
     for outcome in outcomes:
         waiting.put(outcome)
 
-    def labour() -> None:
-        while True:
-            try:
-                outcome = waiting.get_nowait()
-            except queue.Empty:
-                return
-            _one(outcome, work, leash, watch)
+    def labour(ended: threading.Event) -> None:
+        try:
+            while True:
+                _one(waiting.get_nowait(), work, leash, watch)
+        except queue.Empty:
+            pass
+        finally:
+            ended.set()
 
+    # Events, because a `join` that Ctrl-C has interrupted takes the thread for ended.
+    ends = [threading.Event() for _ in range(min(len(outcomes), jobs or len(outcomes)))]
     workers = [
-        threading.Thread(target=labour, name=f"citynode {number}", daemon=True)
-        for number in range(min(len(outcomes), jobs or len(outcomes)))
+        threading.Thread(target=labour, args=(end,), name=f"citynode {number}", daemon=True)
+        for number, end in enumerate(ends)
     ]
     try:
         for worker in workers:
             worker.start()
-        for worker in workers:
-            while worker.is_alive():  # in slices: a signal has to get through on every system
-                worker.join(0.2)
-    except BaseException:
-        leash.cut()
-        for worker in workers:
-            if worker.ident is not None:
-                worker.join()
+        for end in ends:
+            while not end.wait(_SLICE_S):
+                pass
+    except BaseException as error:
+        with _deaf():  # whoever is impatient presses twice
+            leash.cut()
+            for worker, end in zip(workers, ends, strict=True):
+                # One that Ctrl-C came before may be about to start, or never will.
+                end.wait(_SLICE_S if worker.ident is None else _END_S)
+        if isinstance(error, KeyboardInterrupt):
+            raise InterruptedJobError(outcomes) from None
         raise
     return outcomes
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _one(outcome: Outcome, work: Work, leash: Leash, watch: Watch) -> None:
@@ -85,11 +118,15 @@ def _one(outcome: Outcome, work: Work, leash: Leash, watch: Watch) -> None:
         outcome.verdict = Verdict.PASS
         outcome.step = Step.DONE
         watch.step(outcome.port, Step.DONE)
-    except CitynodeError as error:
-        outcome.verdict = Verdict.ABORTED if leash.is_cut else Verdict.FAIL
-        outcome.error, outcome.cure = error.what, error.cure
     except Exception as error:
-        # A fault of ours. Its text may hold anything, so only its kind is told.
-        outcome.error = f"citynode itself failed ({type(error).__name__})"
-        outcome.cure = "report this, with the verb and the step"
+        outcome.verdict = Verdict.ABORTED if leash.is_cut else Verdict.FAIL
+        if isinstance(error, CitynodeError):
+            outcome.error, outcome.cure = error.what, error.cure
+        elif leash.is_cut:
+            outcome.error, outcome.cure = f"stopped at {outcome.port}", _GO_ON
+        else:
+            # A fault of ours. Its text may hold anything, so only its kind is told.
+            outcome.error = f"{outcome.port}: citynode itself failed ({type(error).__name__})"
+            outcome.cure = "report this, with the verb and the step"
     outcome.seconds = time.monotonic() - start
+    watch.ended(outcome)

@@ -44,6 +44,9 @@ class Watch(Protocol):
     def progress(self, port: str, done: int, total: int) -> None:
         """Say how far the step is."""
 
+    def ended(self, outcome: "Outcome") -> None:
+        """Say how the work at a port ended."""
+
 
 class Unwatched:
     """Nobody wants to see it."""
@@ -52,6 +55,9 @@ class Unwatched:
         """Say it to nobody."""
 
     def progress(self, port: str, done: int, total: int) -> None:
+        """Say it to nobody."""
+
+    def ended(self, outcome: "Outcome") -> None:
         """Say it to nobody."""
 
 

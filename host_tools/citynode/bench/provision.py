@@ -1,5 +1,6 @@
 """Provision a board that has the firmware: identity and configuration, through its REPL."""
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -9,11 +10,14 @@ from citynode.bench.contents import Order
 from citynode.bench.job import Bench
 from citynode.bench.outcome import BoardError, Outcome, Step
 from citynode.bench.readback import ask, differences
+from citynode.errors import CitynodeError
 from citynode.identity import NAMESPACE, Identity, Store
 from citynode.image.nvs import Kind, Value
+from citynode.link.errors import LinkError
 from citynode.link.repl import Repl, Transport
 
 _MAC = re.compile("[0-9a-f]{12}")
+_ANSWERS_S = 10.0  # a node that runs is there at once, one that is starting soon
 # All keys that an identity may have, with the types of their values.
 _EVERY_KEY = Identity(
     "",
@@ -87,14 +91,19 @@ def provision(
     """
     bench.step(Step.CONNECT)
     with Repl(bench.port, transport, bench.leash) as repl:
-        repl.connect()
-        bench.step(Step.COMPARE)
-        facts = _facts(repl, order)
-        outcome.mac, outcome.chip = facts.mac, facts.chip
-        _refuse_wrong_board(bench.port, order, facts)
-        ask(repl)  # a board without the firmware fails here, before anything is written
-        identity = order.identity(store, facts.mac)
-        outcome.node_id = identity.node_id
+        repl.connect(_ANSWERS_S)
+        try:
+            bench.step(Step.COMPARE)
+            facts = _facts(repl, order)
+            outcome.mac, outcome.chip = facts.mac, facts.chip
+            _refuse_wrong_board(bench.port, order, facts)
+            ask(repl)  # a board without the firmware fails here, before anything is written
+            identity = order.identity(store, facts.mac)
+            outcome.node_id = identity.node_id
+        except CitynodeError:
+            with contextlib.suppress(LinkError):
+                repl.restart()  # nothing was written: what ran on the board goes on
+            raise
         bench.step(Step.PROVISION)
         if _write_identity(repl, identity):
             outcome.changed.append("NVS")

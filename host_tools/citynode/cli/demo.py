@@ -17,12 +17,14 @@ from citynode.bench.flash import Kit, Method, flash, prepare
 from citynode.bench.outcome import Verdict
 from citynode.boards import load_board
 from citynode.cli import parts
+from citynode.cli.ctrlc import CtrlC
 from citynode.cli.soak import finish, seconds, watch
 from citynode.frames import FIELDS, Record
 from citynode.identity import Store
 from citynode.profiles import load_profile
 from citynode.soak.account import Account
-from citynode.soak.broker import Address, BenchBroker
+from citynode.soak.broker import BenchBroker
+from citynode.soak.listener import Address
 from citynode.soak.verdict import Plan
 from citynode.soak.watch import Watcher
 from citynode.virtual.rack import Rack
@@ -55,15 +57,17 @@ def demo(
     def say(text: str) -> None:
         console.print(f"[bold]{text}[/]", highlight=False)
 
-    with contextlib.ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="citynode-demo-")))
-        stack.enter_context(_state_in(home / "state"))
+    with CtrlC() as ctrl_c, contextlib.ExitStack() as stack:
+        with ctrl_c.held():
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="citynode-demo-")))
+            stack.enter_context(_state_in(home / "state"))
         say("Compiling the application, building MicroPython stand-ins for three chips")
         kits = {name: _kit(name) for name in _BOARDS}
         say("Starting the MQTT broker and three blank virtual boards")
-        broker = stack.enter_context(BenchBroker())
-        service = {"broker.bench": ("127.0.0.1", broker.port)}
-        rack = stack.enter_context(Rack(_BOARDS, seed=seed, networks=service, state_dir=home))
+        with ctrl_c.held():
+            broker = stack.enter_context(BenchBroker())
+            service = {"broker.bench": ("127.0.0.1", broker.port)}
+            rack = stack.enter_context(Rack(_BOARDS, seed=seed, networks=service, state_dir=home))
         urls = {
             url: kits[name]
             for url, name in zip(
@@ -75,7 +79,11 @@ def demo(
         say("Flashing: MicroPython, application and identity, one esptool session for each board")
         names = _flash(urls)
         say(f"The nodes report; watching ports and broker for {plan.duration_s:.0f} s")
-        with Watcher(list(urls), Address("127.0.0.1", broker.port), names=names) as watcher:
+        with contextlib.ExitStack() as watching:
+            with ctrl_c.held():
+                watcher = watching.enter_context(
+                    Watcher(list(urls), Address("127.0.0.1", broker.port), names=names)
+                )
             watch(watcher, plan)
             rows = watcher.results(plan)
         weather = rack.world.weather
@@ -104,12 +112,15 @@ def _kit(name: str) -> Kit:
 def _flash(urls: dict[str, Kit]) -> dict[str, str]:
     """Flash all boards and return their node ids by port; exits with 1 if one failed."""
     store = Store()
-    with parts.Display(list(urls)) as display:
-        outcomes = job.run(
-            list(urls),
-            lambda bench, outcome: flash(bench, outcome, urls[bench.port], store, Method()),
-            watch=display,
-        )
+    try:
+        with parts.Display(list(urls)) as display:
+            outcomes = job.run(
+                list(urls),
+                lambda bench, outcome: flash(bench, outcome, urls[bench.port], store, Method()),
+                watch=display,
+            )
+    except job.InterruptedJobError:
+        raise KeyboardInterrupt from None  # no run after this one would go on where it was
     if any(outcome.verdict is not Verdict.PASS for outcome in outcomes):
         parts.finish(outcomes, as_json=False)
     return {outcome.port: outcome.node_id for outcome in outcomes if outcome.node_id}

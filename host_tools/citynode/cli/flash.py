@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from citynode.bench import job
-from citynode.bench.flash import Kit, Method, flash, prepare
-from citynode.bench.outcome import Outcome
+from citynode.bench.flash import Method, flash, prepare
 from citynode.cli import parts
 from citynode.errors import CitynodeError
 from citynode.identity import Store
@@ -37,7 +35,10 @@ def flash_command(
     ] = FAST,
     before: Annotated[
         str,
-        typer.Option(help="Way into the bootloader: default-reset, usb-reset or no-reset."),
+        typer.Option(
+            help="Way into the bootloader: default-reset, usb-reset, or no-reset for ports without "
+            "modem lines (hold BOOT and press EN before; press EN again when it is starting)."
+        ),
     ] = "default-reset",
     jobs: parts.Jobs = None,
     renew_identity: parts.Renew = False,
@@ -57,22 +58,15 @@ def flash_command(
     order = parts.make_order(board, profile, identity, ca, renew_identity)
     kit = prepare(order, _read(image if image is not None else _cached(order.board.micropython)))
     selected = parts.choose_ports(port)
-    finish = flash_all(selected, kit, Method(baud, before, dry_run), jobs, quiet=as_json)
-    parts.finish(finish, as_json)
-
-
-def flash_all(
-    selected: list[str], kit: Kit, method: Method, jobs: int | None = None, *, quiet: bool = False
-) -> list[Outcome]:
-    """Flash the boards at all ports while the progress is shown."""
-    store = Store()
-    with parts.Display(selected, quiet=quiet) as display:
-        return job.run(
-            selected,
-            lambda bench, outcome: flash(bench, outcome, kit, store, method),
-            jobs=jobs,
-            watch=display,
-        )
+    parts.refuse_shared(order, selected)
+    store, method = Store(), Method(baud, before, dry_run)
+    parts.work_on(
+        selected,
+        lambda bench, outcome: flash(bench, outcome, kit, store, method),
+        jobs=jobs,
+        as_json=as_json,
+        dry_run=dry_run,
+    )
 
 
 def _cached(build: str) -> Path:

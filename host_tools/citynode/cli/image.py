@@ -9,8 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from citynode import identity, profiles, resources, state
+from citynode import identity, resources, state
+from citynode.bench.contents import Order
 from citynode.boards import load_board
+from citynode.cli import parts
 from citynode.errors import CitynodeError
 from citynode.image import fetch, plan, show
 from citynode.image.nvs import Kind, Value
@@ -40,27 +42,31 @@ def build(
     output: Annotated[Path, typer.Option("-o", "--output", help="Image file to write.")],
     identity_file: Annotated[
         Path | None,
-        typer.Option("--identity", help="File with the node's identity; left alone without it."),
+        typer.Option(
+            "--identity",
+            show_default=False,
+            help="File with the node's identity (mode 600). Without it the image has none, and "
+            "whoever writes it erases that of the board.",
+        ),
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="MicroPython image; else the newest in the cache.")
+        Path | None,
+        typer.Option(show_default=False, help="MicroPython image; else the newest in the cache."),
     ] = None,
-    ca: Annotated[Path | None, typer.Option(help="CA certificate of the broker, for TLS.")] = None,
+    ca: parts.CaFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Build one image of MicroPython, the node's files and its identity, and print the map."""
-    spec = load_board(board)
-    extra = {"/config.cbor": profiles.config_cbor(spec, profiles.load_profile(profile))}
-    if ca is not None:
-        extra["/ca.der"] = profiles.ca_der(ca)
+    order = parts.make_order(board, profile, identity_file, ca, False)
+    spec = order.board
     raw = _read(image if image is not None else fetch.find(spec.micropython).path)
     version = plan.take_apart(raw, spec.chip).micropython.version
     made = plan.make(
         raw,
         spec.chip,
         spec.flash_mib * _MIB,
-        nvs_values=None if identity_file is None else _nvs(identity_file),
-        files=plan.node_files(resources.firmware(), version, spec.chip, extra),
+        nvs_values=None if identity_file is None else _nvs(identity_file, order),
+        files=plan.node_files(resources.firmware(), version, spec.chip, order.settings),
     )
     _write(output, made.merged())
     base = made.regions[0].offset
@@ -80,6 +86,8 @@ def build(
         return
     _print_rows(f"{spec.name}, MicroPython {version}", made.rows())
     print(f"{output} goes to {base:#x}: esptool write-flash {base:#x} {output}")
+    if identity_file is None:
+        print("It has no identity: 'citynode provision' gives the board one after that.")
 
 
 def fetch_image(
@@ -139,11 +147,10 @@ def show_image(
         print(f"{size:>9} {name}")
 
 
-def _nvs(path: Path) -> dict[str, dict[str, tuple[Kind, Value]]]:
-    values = identity.settings(path)
-    if "node_id" not in values:
+def _nvs(path: Path, order: Order) -> dict[str, dict[str, tuple[Kind, Value]]]:
+    if "node_id" not in order.given:
         raise CitynodeError(f"{path} has no node_id", 'add node_id = "…" to it')
-    return {identity.NAMESPACE: identity.Identity(**values).nvs()}  # type: ignore[arg-type]
+    return {identity.NAMESPACE: identity.Identity(**order.given).nvs()}  # type: ignore[arg-type]
 
 
 def _row(row: Row) -> dict[str, Any]:

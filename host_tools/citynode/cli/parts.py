@@ -2,18 +2,23 @@
 
 import json
 import os
+import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Self
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from citynode import identity
+from citynode.bench import job
 from citynode.bench.contents import Order
 from citynode.bench.outcome import Outcome, Step, Verdict
 from citynode.boards import load_board
@@ -69,6 +74,11 @@ Jobs = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON line per board.")]
 
+_COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.ABORTED: "yellow"}
+_WORDS = {Verdict.PASS: "passed", Verdict.FAIL: "failed", Verdict.ABORTED: "aborted"}
+_FILE_WIDTH = 200  # columns of a table that goes to a file or to another program
+_PORT_WIDTH = 28  # columns of a port beside its bar
+
 
 def choose_ports(given: Sequence[str] | None) -> list[str]:
     """Return the ports to work on; raises CitynodeError if it is not clear which."""
@@ -86,6 +96,17 @@ def choose_ports(given: Sequence[str] | None) -> list[str]:
     raise CitynodeError(
         f"{len(likely)} boards found", f"choose with -p: {', '.join(likely)}, or a glob for all"
     )
+
+
+def refuse_shared(order: Order, selected: Sequence[str]) -> None:
+    """Raise CitynodeError if several boards would get what only one may have."""
+    unique = [key for key in identity.UNIQUE if key in order.given]
+    if unique and len(selected) > 1:
+        raise CitynodeError(
+            f"the identity file has {' and '.join(unique)}, which only one board may have, "
+            f"and there are {len(selected)} ports",
+            "take it out (each board gets its own), or give one port",
+        )
 
 
 def make_order(
@@ -107,33 +128,53 @@ class Display:
 
     def __init__(self, selected: Sequence[str], *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet)
-        self._live = self._console.is_terminal
+        self._live = self._console.is_terminal and not quiet
         self._progress = Progress(
-            TextColumn("{task.fields[port]}"),
-            TextColumn("{task.description}", style="cyan"),
+            TextColumn("{task.fields[port]}", markup=False),
+            TextColumn("{task.description}"),
             BarColumn(),
             TimeElapsedColumn(),
             console=self._console,
             disable=not self._live,
         )
         self._tasks: dict[str, TaskID] = {
-            port: self._progress.add_task(Step.WAIT.value, total=None, start=False, port=port)
+            port: self._progress.add_task(
+                Step.WAIT.value, total=None, start=False, port=_shortened(port)
+            )
             for port in selected
         }
 
     def step(self, port: str, step: Step) -> None:
         """Show what is done at a port now."""
-        task = self._tasks[port]
         if not self._live:
-            self._console.print(f"{port}: {step.value}", highlight=False, markup=False)
+            self._console.print(
+                f"{port}: {step.value}", highlight=False, markup=False, soft_wrap=True
+            )
             return
-        self._progress.start_task(task)
-        total = 1.0 if step is Step.DONE else None
-        self._progress.update(task, description=step.value, completed=total or 0, total=total)
+        task = self._task(port)
+        self._progress.start_task(task.id)
+        # Until the step tells how far it is; `update` takes None for "as before".
+        task.total = task.finished_time = None
+        self._progress.update(task.id, description=f"[cyan]{step.value}[/]", completed=0)
 
     def progress(self, port: str, done: int, total: int) -> None:
         """Show how far the step is."""
         self._progress.update(self._tasks[port], completed=done, total=total or None)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Show how a board ended as soon as it has; the others may take a while."""
+        if not self._live:
+            return
+        task = self._task(outcome.port)
+        task.finished_time = None
+        if outcome.verdict is Verdict.PASS:
+            task.total = 1.0
+        text = f"[{_COLOURS[outcome.verdict]}]{outcome.verdict.value}[/] {outcome.step.value}"
+        self._progress.update(task.id, description=text, completed=task.total)
+        self._progress.stop_task(task.id)
+
+    def _task(self, port: str) -> Task:
+        return next(task for task in self._progress.tasks if task.id == self._tasks[port])
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -148,35 +189,88 @@ class Display:
         self._progress.stop()
 
 
-def finish(outcomes: Sequence[Outcome], as_json: bool) -> None:
+def _shortened(port: str) -> str:
+    """Return the end of a long name: the serial number is there."""
+    return port if len(port) <= _PORT_WIDTH else "…" + port[1 - _PORT_WIDTH :]
+
+
+def work_on(
+    selected: Sequence[str],
+    work: job.Work,
+    *,
+    jobs: int | None = None,
+    as_json: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Do the work at all ports while its progress is shown; print how each board ended.
+
+    Exits with 1 if one failed; raises InterruptedJobError when all was shown.
+    """
+    try:
+        with Display(selected, quiet=as_json) as display:
+            outcomes = job.run(selected, work, jobs=jobs, watch=display)
+    except job.InterruptedJobError as stop:
+        # What is left to do takes a moment; a second Ctrl-C in it would change the exit code.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        show(stop.outcomes, as_json, dry_run=dry_run)
+        raise
+    finish(outcomes, as_json, dry_run=dry_run)
+
+
+def finish(outcomes: Sequence[Outcome], as_json: bool, *, dry_run: bool = False) -> None:
     """Print how each board ended; exits with 1 if one failed."""
-    if as_json:
-        for outcome in outcomes:
-            print(json.dumps(outcome.to_json()), flush=True)
-    else:
-        Console().print(_summary(outcomes))
+    show(outcomes, as_json, dry_run=dry_run)
     for outcome in outcomes:
         if outcome.error is not None:
-            text = "; ".join(filter(None, (outcome.error, outcome.cure)))
-            print(f"citynode: {text}", file=sys.stderr)
+            error = outcome.error
+            if outcome.port not in error:
+                error = f"{outcome.port}: {error}"
+            print(f"citynode: {'; '.join(filter(None, (error, outcome.cure)))}", file=sys.stderr)
     if any(outcome.verdict is not Verdict.PASS for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def _summary(outcomes: Sequence[Outcome]) -> Table:
-    table = Table("port", "verdict", "node", "MAC", "version", "changed", "time")
-    colours = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.ABORTED: "yellow"}
+def show(outcomes: Sequence[Outcome], as_json: bool, *, dry_run: bool = False) -> None:
+    """Print a table, or a JSON line for each board."""
+    if as_json:
+        for outcome in outcomes:
+            print(json.dumps(outcome.to_json()), flush=True)
+        return
+    console = Console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    console.print(_summary(outcomes, dry_run))
+    console.print(_count(outcomes), highlight=False)
+
+
+def _summary(outcomes: Sequence[Outcome], dry_run: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("port", "verdict", "node", "MAC"):
+        table.add_column(name, overflow="fold", no_wrap=name == "MAC")
+    table.add_column("would change" if dry_run else "changed", overflow="fold")
+    table.add_column("time", justify="right", no_wrap=True)
     for each in outcomes:
-        verdict = f"[{colours[each.verdict]}]{each.verdict.value}[/]"
+        verdict = f"[{_COLOURS[each.verdict]}]{each.verdict.value}[/]"
         if each.verdict is not Verdict.PASS:
             verdict += f" {each.step.value}"
         table.add_row(
-            each.port,
+            escape(each.port),
             verdict,
             each.node_id or "",
             each.mac or "",
-            each.version or "",
-            ", ".join(each.changed) or "nothing",
+            ", ".join(each.changed) or ("nothing" if each.verdict is Verdict.PASS else ""),
             f"{each.seconds:.0f} s",
         )
     return table
+
+
+def _count(outcomes: Sequence[Outcome]) -> str:
+    """Tell in one line how many ended how, and which firmware the nodes report."""
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    told = ", ".join(
+        f"[{_COLOURS[verdict]}]{counts[verdict]} {word}[/]"
+        for verdict, word in _WORDS.items()
+        if counts[verdict]
+    )
+    versions = sorted({outcome.version for outcome in outcomes if outcome.version})
+    return told + (f"; firmware {', '.join(versions)}" if versions else "")

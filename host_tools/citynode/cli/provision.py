@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from citynode.bench import job
 from citynode.bench.provision import provision
 from citynode.cli import parts
 from citynode.identity import Store
@@ -37,12 +36,11 @@ def provision_command(
     """Give flashed boards their identity and configuration; nothing else on them is touched."""
     order = parts.make_order(board, profile, identity, ca, renew_identity)
     selected = parts.choose_ports(port)
+    parts.refuse_shared(order, selected)
     store = Store()
-    with parts.Display(selected, quiet=as_json) as display:
-        outcomes = job.run(
-            selected,
-            lambda bench, outcome: provision(bench, outcome, order, store, transport.value),
-            jobs=jobs,
-            watch=display,
-        )
-    parts.finish(outcomes, as_json)
+    parts.work_on(
+        selected,
+        lambda bench, outcome: provision(bench, outcome, order, store, transport.value),
+        jobs=jobs,
+        as_json=as_json,
+    )
