@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -263,6 +264,21 @@ def test_busy_loader_answers_late_and_loses_nothing_only_when_paced(bench, paced
     bench.board.receive(b"more", Settings())
     bench.until(lambda: bench.text.endswith(b"eraseddone"))
     assert (bench.engine.clock.now_ns() - start >= 80_000_000) == paced
+
+
+@pytest.mark.parametrize("paced", [True], indirect=True)
+def test_requests_faster_than_their_answers_do_not_pile_up(bench):
+    bench.download()
+    flood = b"s" * 46
+    bench.answers[flood] = [Transmit(b"a" * 14)] * 8
+    tracemalloc.start()
+    try:
+        for _ in range(20_000):
+            bench.board.receive(flood, Settings())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 300_000
 
 
 def test_deep_sleep_keeps_rtc_memory_and_names_what_woke_it(bench):

@@ -25,7 +25,7 @@ from machine import Timer
 import time
 ticks = []
 once = Timer(0, mode=Timer.ONE_SHOT, period=20, callback=lambda t: ticks.append(t))
-often = Timer(-1)
+often = Timer(3)
 often.init(freq=100, callback=lambda t: ticks.append("often"))
 time.sleep_ms(105)
 often.deinit()
@@ -36,15 +36,10 @@ print(ticks, Timer(0) is once, once.value())
 long = Timer(1, period=10000)
 time.sleep_ms(20)
 print(15 < long.value() < 40)
-try:
-    Timer(2, hard=True)
-except ValueError as error:
-    print(error)
 """)
-        == """1 True Timer(0, mode=ONE_SHOT, period=20) Timer(-1, mode=PERIODIC, period=10)
+        == """1 True Timer(0, mode=ONE_SHOT, period=20) Timer(3, mode=PERIODIC, period=10)
 [] True 0
 True
-hard Timers are not implemented
 """
     )
     board.run("from machine import Timer\nTimer(0, period=5, callback=print)")
@@ -53,6 +48,29 @@ hard Timers are not implemented
     board.upy.irqs.clear()
     board.engine.run(until=board.engine.clock.now_ns() + 20_000_000)
     assert board.upy.irqs == []
+
+
+@pytest.mark.parametrize(
+    ("release", "virtual", "four", "hard"),
+    [
+        ((1, 24), "Timer(3, mode=ONE_SHOT, period=0)", "Timer(0, mode=ONE_SHOT, period=0)", "extra"),
+        ((1, 25), "invalid Timer number", "invalid Timer number", "extra"),
+        ((1, 27), "invalid Timer number", "invalid Timer number", "hard"),
+        ((1, 29), "Timer(-1, mode=ONE_SHOT, period=0)", "invalid Timer number", "hard"),
+    ],
+)
+def test_timers_that_releases_have(board, release, virtual, four, hard):
+    script = """
+from machine import Timer
+for make in (lambda: Timer(-1), lambda: Timer(4), lambda: Timer(2, hard=True)):
+    try:
+        print(make())
+    except (ValueError, TypeError) as error:
+        print(error)
+"""
+    said = board.run(script, release=release).splitlines()
+    assert said[:2] == [virtual, four]
+    assert said[2].split()[0] == hard
 
 
 def test_watchdog_bites_only_who_does_not_feed_it(board):
@@ -82,12 +100,15 @@ def test_a_hung_program_is_bitten(board):
 def test_adc_reads_the_voltage_on_its_pin(board):
     assert (
         board.run("""
-from machine import ADC, Pin
+from machine import ADC, ADCBlock, Pin
 adc = ADC(Pin(35), atten=ADC.ATTN_11DB)
 print(adc, adc.read(), adc.read_u16(), adc.read_uv())
 adc.atten(ADC.ATTN_0DB)
-print(adc.read(), ADC(35) is adc)
-for make in (lambda: ADC(5), lambda: adc.atten(4), lambda: ADC(Pin(24))):
+print(adc.read(), ADC(35) is adc, adc.block(), ADCBlock(0).connect(7) is adc)
+adc.width(ADC.WIDTH_9BIT)
+print(adc.read(), adc.read_u16(), ADCBlock(0))
+for make in (lambda: ADC(5), lambda: adc.atten(4), lambda: ADC(Pin(24)), lambda: adc.width(8),
+             lambda: ADCBlock(2), lambda: ADCBlock(0).connect(Pin(4))):
     try:
         make()
     except ValueError as error:
@@ -101,14 +122,35 @@ except OSError as error:
     print(error.errno)
 """)
         == """ADC(Pin(35), atten=3) 2278 36456 1975000
-4095 True
+4095 True ADCBlock(0, bits=12) True
+511 65535 ADCBlock(0, bits=9)
 invalid pin
 invalid atten
 invalid pin
+invalid bits
+invalid block id
+no matching ADC
 0
 116
 """
     )
+
+
+def test_dac(board, make):
+    script = """
+import machine
+dac = machine.DAC(machine.Pin(26))
+dac.write(200)
+print(dac)
+for fn in (lambda: machine.DAC(4), lambda: dac.write(256)):
+    try:
+        fn()
+    except ValueError as error:
+        print(error)
+"""
+    assert board.run(script) == "DAC(Pin(26))\ninvalid Pin for DAC\nvalue out of range\n"
+    assert board.pins.level(26) == 1
+    assert make("esp32c3").run("import machine\nprint(hasattr(machine, 'DAC'))") == "False\n"
 
 
 def test_pwm(board):
@@ -116,30 +158,57 @@ def test_pwm(board):
         board.run("""
 from machine import PWM, Pin
 pwm = PWM(Pin(4), freq=1000, duty_u16=49152)
-print(pwm, pwm.duty(), pwm.duty_ns())
+print(pwm)
+print(pwm.duty(), pwm.duty_ns(), pwm.duty_u16())
 pwm.duty(512)
-print(pwm.duty_u16(), PWM(4))
-for make in (lambda: pwm.freq(0), lambda: pwm.duty(1024), lambda: PWM(34), lambda: PWM(24)):
+pwm.freq(40000)
+print(pwm.duty_u16(), pwm.freq(), pwm)
+other = PWM(5, freq=40000, duty_ns=5000)
+other.freq(3)
+print(other, pwm.freq())
+for fn in (lambda: pwm.freq(0), lambda: pwm.duty(1024), lambda: pwm.duty_u16(65536),
+           lambda: pwm.duty_ns(25001), lambda: PWM(34), lambda: PWM(24),
+           lambda: PWM(12, duty=1, duty_u16=1)):
     try:
-        make()
+        fn()
     except ValueError as error:
         print(error)
+other.deinit()
+print(other)
 try:
-    for pin in range(24):
-        PWM(pin)
+    other.duty()
+except RuntimeError as error:
+    print(error)
+made = []
+try:
+    for pin in (2, 4, 5) + tuple(range(12, 24)) + (25, 26, 27):
+        made.append(PWM(pin, freq=1000 + len(made) // 4))
+except ValueError as error:
+    print(len(made), error)
+try:
+    for number in range(5):
+        made[number].freq(200 + number)
 except ValueError as error:
     print(error)
 """)
-        == """PWM(Pin(4), freq=1000, duty_u16=49152) 768 750000
-32768 PWM(Pin(4), freq=1000, duty_u16=32768)
+        == """PWM(Pin(4), freq=998, duty_u16=49152, resolution=16, (duty=75.00%, resolution=0.002%), mode=0, channel=0, timer=0)
+768 750011 49152
+32768 40000 PWM(Pin(4), freq=40000, duty=512, resolution=10, (duty=50.00%, resolution=0.098%), mode=0, channel=0, timer=0)
+PWM(Pin(5), freq=3, duty_ns=5086, resolution=18, (duty=0.00%, resolution=0.000%), mode=0, channel=1, timer=1) 40000
 frequency must be from 1Hz to 40MHz
 duty must be from 0 to 1023
-PWM not supported on pin 34
+duty_u16 must be from 0 to 65535
+duty_ns must be from 0 to 25000 ns
+PWM not supported on Pin(34)
 invalid pin
-out of PWM channels
+only one of parameters 'duty', 'duty_u16' or 'duty_ns' is allowed
+PWM(Pin(5))
+PWM inactive
+16 out of PWM channels:16
+out of PWM timers:8
 """
     )
-    assert board.part(Pwm).outputs[4] == (1000, 32768)
+    assert board.part(Pwm).outputs[4][0] == 201
 
 
 def test_counter_counts_without_the_program(board):
@@ -160,13 +229,17 @@ try:
     counter.value()
 except RuntimeError as error:
     print(error)
-""")
+""",
+            release=(1, 26),
+        )
         == "1234 1234 0 True\n3 -6\nnot initialised\n"
     )
 
 
-def test_the_c3_has_no_counter(make):
-    assert make("esp32c3").run("import machine\nprint(hasattr(machine, 'Counter'))") == "False\n"
+def test_counters_need_a_chip_and_a_release_that_has_them(board, make):
+    script = "import machine\nprint(hasattr(machine, 'Counter'))"
+    assert make("esp32c3").run(script, release=(1, 26)) == "False\n"
+    assert board.run(script, release=(1, 25)) == "False\n"
 
 
 def test_uart_talks_to_what_is_on_its_pins(board):
@@ -178,37 +251,84 @@ def test_uart_talks_to_what_is_on_its_pins(board):
         line.send(b"line one\nrest")
 
     line.on_data = answer
-    Uart("esp32", [line]).attach(board.upy)
+    Uart(board.engine, "esp32", [line]).attach(board.upy)
     assert (
         board.run("""
 from machine import UART
-import select
+import select, time
 uart = UART(2, 9600, timeout=20)
 print(uart)
-print(uart.read(), uart.any(), uart.write("hello"), uart.any())
+print(uart.read(), uart.any(), uart.write("hello"), uart.any(), uart.txdone())
+start = time.ticks_us()
+uart.flush()
+# 5 characters of 10 bits
+print(4000 < time.ticks_diff(time.ticks_us(), start) < 9000, uart.txdone())
+time.sleep_ms(5)
 poller = select.poll()
 poller.register(uart, select.POLLIN)
 print(bool(poller.poll(0)), uart.readline(), uart.read(2), uart.read(), bool(poller.poll(0)))
 fast = UART(2, 115200, rx=16, tx=17)
 fast.write(b"x")
+fast.flush()
+time.sleep_ms(5)
 print(fast.read(4) == b"line", UART(1, rx=5, tx=4).write(b"into the void"))
-for make in (lambda: UART(3), lambda: UART(0), lambda: UART(1, bits=9)):
+for fn in (lambda: UART(3), lambda: UART(0, rxbuf=1), lambda: UART(1, bits=9),
+           lambda: UART(1, stop=3), lambda: UART(1, invert=1), lambda: UART(1, tx=24),
+           lambda: uart.irq(3), lambda: uart.irq(print, 4), lambda: uart.irq(print, 1, True)):
     try:
-        make()
+        fn()
     except ValueError as error:
         print(error)
+odd = UART(1, 300, 7, 1, 2, tx=4, rx=5, rts=18, cts=19, invert=UART.INV_TX | UART.INV_CTS, flow=3)
+print(odd)
+print(UART(0), UART(0).any(), UART(0).read())
 """)
         == """UART(2, baudrate=9600, bits=8, parity=None, stop=1, tx=17, rx=16, rts=-1, cts=-1, \
-txbuf=256, rxbuf=256, timeout=20, timeout_char=2)
-None 0 5 13
+txbuf=256, rxbuf=256, timeout=20, timeout_char=0, irq=0)
+None 0 5 0 False
+True True
 True b'line one\\n' b're' b'st' False
 False 13
 UART(3) does not exist
-UART(0) is disabled (dedicated to REPL)
+UART buffer size is fixed
 invalid data bits
+invalid stop bits
+invalid inversion mask
+invalid pin
+handler must be None or callable
+trigger 0x0004 unsupported
+hard IRQ is not supported
+UART(1, baudrate=300, bits=7, parity=1, stop=2, tx=4, rx=5, rts=18, cts=19, txbuf=256, \
+rxbuf=256, timeout=0, timeout_char=0, irq=0, invert=INV_TX|INV_CTS, flow=RTS|CTS)
+UART(0, baudrate=115200, bits=8, parity=None, stop=1, tx=-1, rx=-1, rts=-1, cts=-1, txbuf=256, \
+rxbuf=256, timeout=0, timeout_char=0, irq=0) 0 None
 """
     )
     assert heard == [(b"hello", 9600), (b"x", 115200)]
+
+
+def test_uart_interrupts_tell_of_bytes_and_of_their_end(board):
+    line = UartLine(rx=16, tx=17, baud=9600)
+    Uart(board.engine, "esp32", [line]).attach(board.upy)
+    board.upy.expose("test.send", lambda: line.send(b"two"))
+    assert (
+        board.run("""
+from machine import UART
+from _rpc import call
+import time
+uart = UART(2, 9600)
+seen = []
+irq = uart.irq(lambda u: seen.append((u is uart, irq.flags(), u.any())),
+               UART.IRQ_RX | UART.IRQ_RXIDLE)
+call("test.send")
+time.sleep_ms(30)
+print(seen, uart.irq(None).trigger())
+call("test.send")
+time.sleep_ms(30)
+print(len(seen))
+""")
+        == "[(True, 1, 3), (True, 4096, 3)] 0\n2\n"
+    )
 
 
 class Register:

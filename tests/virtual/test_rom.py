@@ -1,83 +1,21 @@
 """The loaders' protocol, byte by byte: what ROM and stub say to right and wrong requests."""
 
-import base64
 import hashlib
-import json
 import random
 import struct
 import zlib
-from pathlib import Path
 
-import esptool
 import pytest
 from citynode.virtual.soc.actions import Busy, Reset, SetBaud, Transmit
 from citynode.virtual.soc.chip import CHIPS
 from citynode.virtual.soc.efuse import EFuse
-from citynode.virtual.soc.flash import NorFlash
 from citynode.virtual.soc.loader import Op, checksum
-from citynode.virtual.soc.rom import RomLoader
 from citynode.virtual.soc.slip import BROKEN, Decoder, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-MAC = bytes.fromhex("240ac4123458")
-SIZE = 4 << 20
-STUBS = Path(esptool.__file__).parent / "targets" / "stub_flasher"
-SYNC = b"\x07\x07\x12\x20" + b"\x55" * 32
+from loader_tool import MAC, SIZE, STUBS, SYNC, Tool
 
 every_chip = pytest.mark.parametrize("chip", list(CHIPS))
-
-
-class Tool:
-    """The tool's end of the line."""
-
-    def __init__(self, chip, folder):
-        self.chip = CHIPS[chip]
-        self.flash = NorFlash(folder / "flash.bin", SIZE)
-        self.loader = RomLoader(self.chip, self.flash, EFuse(self.chip, MAC))
-        self.actions = []
-
-    def send(self, data):
-        """Send bytes and return the packets that come back."""
-        self.actions = self.loader.receive(data)
-        sent = b"".join(action.data for action in self.actions if isinstance(action, Transmit))
-        return Decoder(1 << 20).feed(sent)
-
-    def ask(self, op, data=b"", check=0):
-        """Send a request; return value, data and status of its one answer."""
-        (packet,) = self.send(encode(struct.pack("<BBHI", 0, op, len(data), check) + data))
-        direction, answered, length, value = struct.unpack_from("<BBHI", packet)
-        assert (direction, answered, length) == (1, op, len(packet) - 8)
-        status = 2 if self.stub else 4
-        return value, packet[8:-status], packet[-status:]
-
-    stub = False
-
-    def ok(self, op, *words, data=b"", check=0):
-        value, answer, status = self.ask(op, struct.pack(f"<{len(words)}I", *words) + data, check)
-        assert not any(status), status.hex()
-        return answer or value
-
-    def refused(self, op, *words, data=b"", check=0):
-        _, answer, status = self.ask(op, struct.pack(f"<{len(words)}I", *words) + data, check)
-        assert answer == b""
-        return status.hex()
-
-    def block(self, op, sequence, data):
-        return self.ok(op, len(data), sequence, 0, 0, data=data, check=checksum(data))
-
-    def attach(self):
-        self.ok(Op.SPI_ATTACH, 0, 0)
-        self.ok(Op.SPI_SET_PARAMS, 0, SIZE, 65536, 4096, 256, 0xFFFF)
-
-    def load_stub(self, version):
-        stub = json.loads((STUBS / version / f"{self.chip.id}.json").read_text())
-        for part in ("text", "data"):
-            code = base64.b64decode(stub[part])
-            self.ok(Op.MEM_BEGIN, len(code), 1, len(code), stub[f"{part}_start"])
-            self.block(Op.MEM_DATA, 0, code)
-        entry = struct.pack("<II", 0, stub["entry"])
-        return self.send(encode(struct.pack("<BBHI", 0, Op.MEM_END, 8, 0) + entry))
 
 
 @pytest.fixture
@@ -90,7 +28,6 @@ def tool(request, tmp_path):
 @pytest.fixture
 def stub(tool):
     assert tool.load_stub("2")[-1] == b"OHAI"
-    tool.stub = True
     return tool
 
 
@@ -188,10 +125,35 @@ def test_errors_of_the_rom(chip, tmp_path):
     tool.ok(Op.FLASH_BEGIN, 4096, 4, 1024, 3 << 20)
     assert tool.refused(Op.FLASH_DATA, *words, data=data, check=0) == "01070000"
     assert tool.refused(Op.FLASH_DATA, 16, 9, 0, 0, data=data, check=checksum(data)) == "01080000"
-    assert tool.refused(Op.FLASH_BEGIN, 4096, 4, 1024, 0, 1) == "01640000"  # encrypted
+    if chip == "esp32":
+        assert tool.refused(Op.FLASH_BEGIN, 4096, 4, 1024, 0, 0) == "01050000"  # a word too many
+    else:
+        tool.ok(Op.FLASH_BEGIN, 4096, 4, 1024, 0, 1)  # encrypted: in whole blocks
+        odd = data[:-1]
+        words_odd = (len(odd), 0, 0, 0)
+        check = checksum(odd)
+        assert tool.refused(Op.FLASH_DATA, *words_odd, data=odd, check=check) == "01080000"
+        assert tool.refused(Op.FLASH_DEFL_BEGIN, 4096, 4, 1024, 0, 1) == "01640000"
     tool.ok(Op.FLASH_DEFL_BEGIN, 4096, 1, 1024, 0)
     assert tool.refused(Op.FLASH_DEFL_DATA, *words, data=data, check=checksum(data)) == "010b0000"
     assert tool.refused(Op.CHANGE_BAUDRATE, 0, 0) == "01010000"
+    tool.flash.close()
+
+
+@pytest.mark.parametrize("chip", ["esp32s3", "esp32c3"])
+def test_secure_download_mode_takes_data_and_gives_none(chip, tmp_path):
+    efuse = EFuse(CHIPS[chip], MAC)
+    for register, value in ((0x10, 1 << 5), (0x1CC, 0x5A5A), (0x1D4, 2)):
+        efuse.write(register, value)
+    tool = Tool(chip, tmp_path, efuse)
+    assert tool.ok(Op.GET_SECURITY_INFO)[0] == 1 << 2
+    tool.attach()
+    tool.ok(Op.FLASH_BEGIN, 16, 1, 0x400, 0x1000, 0)
+    tool.block(Op.FLASH_DATA, 0, b"0123456789abcdef")
+    assert tool.flash.read(0x1000, 16) == b"0123456789abcdef"
+    for op in (Op.READ_REG, Op.WRITE_REG, Op.MEM_BEGIN, Op.READ_FLASH_SLOW, Op.SPI_FLASH_MD5):
+        (packet,) = tool.send(encode(struct.pack("<BBHI", 0, op, 4, 0) + bytes(4)))
+        assert packet[-4:] == bytes.fromhex("01050000")
     tool.flash.close()
 
 
@@ -430,7 +392,7 @@ def requests():
     stream=st.lists(st.one_of(requests(), st.binary(max_size=60)), max_size=30),
     cut=st.integers(1, 400),
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_input_makes_the_loader_fail(tmp_path_factory, chip, stub, stream, cut):
     tool = Tool(chip, tmp_path_factory.mktemp("rom"))
     tool.attach()

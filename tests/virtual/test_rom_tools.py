@@ -302,10 +302,10 @@ def test_magic_word_of_the_rom(bench):
 @every_chip
 def test_flash_status_and_sfdp(bench):
     assert "Flash memory status: 0x0200" in bench.esptool("read-flash-status", "--bytes", 2)
-    bench.esptool("write-flash-status", "--bytes", 2, "0x0204", enter=False)
-    assert "Flash memory status: 0x0204" in bench.esptool(
-        "read-flash-status", "--bytes", 2, enter=False
-    )
+    bench.esptool("write-flash-status", "--non-volatile", "--bytes", 2, "0x0204")
+    assert "Flash memory status: 0x0204" in bench.esptool("read-flash-status", "--bytes", 2)
+    bench.esptool("erase-region", "0x1000", "0x1000")
+    assert "Flash memory status: 0x0200" in bench.esptool("read-flash-status", "--bytes", 2)
     assert "0x53 0x46 0x44 0x50" in bench.esptool("read-flash-sfdp", 0, 4)
 
 

@@ -24,7 +24,7 @@ async def main():
     tasks = [asyncio.create_task(worker(n, ms)) for n, ms in (("a", 20), ("b", 50), ("c", 20))]
     for task in tasks:
         print("got", await task, task.done())
-    print(await asyncio.gather(worker("d", 5), worker("e", 1)))
+    print(await asyncio.gather(worker("d", 60), worker("e", 3)))
 """,
     "results": """
 async def fails():

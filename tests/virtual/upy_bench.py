@@ -19,7 +19,9 @@ _PRELUDE = """
 import sys
 sys.argv[:] = [{rpc!r}]
 sys.path[:] = [{core!r}]
-import _native, _rpc, _irq, _clock, _errno
+import _native, _rpc, _irq, _clock, _errno, _facts
+_facts.chip = _rpc.call("system.facts")[0]
+_facts.release = {release!r}
 _clock.start(0, 0)
 _irq.start()
 sys.modules["errno"] = _errno
@@ -42,6 +44,7 @@ class UpyBench:
         self.process = None
         self.expose("irq.take", self._take)
         self.expose("irq.ready", lambda: None)
+        self.expose("system.facts", lambda: ("esp32", False))
         self.expose("app.set_clock", lambda offset: None)
         self.expose("app.mac", lambda: bytes.fromhex("240ac4000104"))
 
@@ -68,11 +71,12 @@ class UpyBench:
         taken, self.irqs[:] = list(self.irqs), []
         return taken
 
-    def run(self, script):
-        """Run a script to its end and return its output and error output, which must be empty."""
+    def run(self, script, release=(1, 25, 0)):
+        """Run a script to its end, as on a release; return its output and error output."""
         near, far = socket.socketpair()
         rpc = str(far.fileno())
-        prelude = _PRELUDE.format(rpc=rpc, core=str(upy() / "core"), upy=str(upy()))
+        core = str(upy() / "core")
+        prelude = _PRELUDE.format(rpc=rpc, core=core, upy=str(upy()), release=release)
         with near, far:
             self.process = subprocess.Popen(
                 [micropython(), "-X", "heapsize=4M", "-c", prelude + script],
@@ -134,6 +138,7 @@ class Board:
             chip=chip,
             i2c=SimpleNamespace(scl=scl, sda=sda),
             battery=SimpleNamespace(pin=35, ratio=2.0) if chip == "esp32" else None,
+            radio=None,
         )
         self.spec = spec
         self.parts = hardware(spec, engine, self.world, "b-0")
@@ -152,8 +157,8 @@ class Board:
     def part(self, kind):
         return next(part for part in self.parts if isinstance(part, kind))
 
-    def run(self, script):
-        return self.upy.run(script)
+    def run(self, script, **kwargs):
+        return self.upy.run(script, **kwargs)
 
     def reset(self):
         for part in self.parts:

@@ -25,6 +25,7 @@ _DESCRIPTOR = struct.Struct("<II8s32s32s16s16s32s32s")
 _DESCRIPTOR_MAGIC = 0xABCD5432
 
 Read = Callable[[int, int], bytes]
+Check = Callable[[int, int, int, int], None]
 
 
 class ImageError(Exception):
@@ -34,11 +35,12 @@ class ImageError(Exception):
     read before, for a segment's length with that segment's address and no data.
     """
 
-    MAGIC, SEGMENTS, LENGTH, CHECKSUM, HASH, TRUNCATED = (
+    MAGIC, SEGMENTS, LENGTH, CHECKSUM, ROOM, HASH, TRUNCATED = (
         "magic",
         "segment count",
         "segment length",
         "checksum",
+        "room",
         "hash",
         "truncated",
     )
@@ -136,7 +138,7 @@ def decode_header(raw: bytes) -> Header:
         megahertz.get(size_freq & 0xF, 40),
         low,
         high,
-        hashed == 1,
+        hashed != 0,
     )
 
 
@@ -145,19 +147,28 @@ def unhashed(header: Header) -> Header:
     return replace(header, hashed=False)
 
 
-def decode(read: Read, limit: int, *, header: Header | None = None) -> Image:
+def decode(
+    read: Read,
+    limit: int,
+    *,
+    header: Header | None = None,
+    room: int | None = None,
+    check_segment: Check | None = None,
+) -> Image:
     """Check and return the image that `read(offset, length)` gives, at most `limit` bytes long.
 
-    Raises ImageError where the boot chain would refuse it.
+    `room` is the size of the partition it is in. `check_segment(number, address, length,
+    offset)` is called with each head, before the data is read, and may raise what it likes. Raises
+    ImageError where the boot chain would refuse the image.
     """
     raw = read(0, min(HEADER_SIZE, limit))
     header = header or decode_header(raw)
-    if not 1 <= header.segments <= _SEGMENT_LIMIT:
+    if header.segments > _SEGMENT_LIMIT:
         raise ImageError(ImageError.SEGMENTS, header.segments, _SEGMENT_LIMIT)
     digest = hashlib.sha256(raw)
     check, at = _SEED, HEADER_SIZE
     segments: list[Segment] = []
-    for _ in range(header.segments):
+    for number in range(header.segments):
         if at + 8 > limit:
             raise ImageError(ImageError.TRUNCATED, segments=segments)
         head = read(at, 8)
@@ -165,6 +176,8 @@ def decode(read: Read, limit: int, *, header: Header | None = None) -> Image:
         if length % 4 or length >= _LENGTH_LIMIT or at + 8 + length > limit:
             segments.append(Segment(address, b"", at + 8))
             raise ImageError(ImageError.LENGTH, length, segments=segments)
+        if check_segment is not None:
+            check_segment(number, address, length, at + 8)
         data = read(at + 8, length)
         digest.update(head + data)
         check ^= xor(data)
@@ -180,12 +193,19 @@ def decode(read: Read, limit: int, *, header: Header | None = None) -> Image:
     if header.hashed:
         if end + 32 > limit:
             raise ImageError(ImageError.TRUNCATED, segments=segments)
+        _fits(end + 32, room, segments)
         stored = read(end, 32)
         if stored != digest.digest():
             digests = digest.digest(), stored
             raise ImageError(ImageError.HASH, segments=segments, digests=digests)
         end += 32
-    return Image(header, tuple(segments), end, _descriptor(segments))
+    _fits(end, room, segments)
+    return Image(header, tuple(segments), end, descriptor_of(segments))
+
+
+def _fits(size: int, room: int | None, segments: Sequence[Segment]) -> None:
+    if room is not None and size > room:
+        raise ImageError(ImageError.ROOM, size, room, segments=segments)
 
 
 def encode(header: Header, segments: Sequence[Segment]) -> bytes:
@@ -239,7 +259,8 @@ def is_app(data: bytes) -> bool:
     )
 
 
-def _descriptor(segments: Sequence[Segment]) -> AppDescriptor | None:
+def descriptor_of(segments: Sequence[Segment]) -> AppDescriptor | None:
+    """Return the descriptor that an app's first segment begins with; None if there is none."""
     if not segments or len(segments[0].data) < _DESCRIPTOR.size:
         return None
     magic, secure, _, *rest = _DESCRIPTOR.unpack_from(segments[0].data)

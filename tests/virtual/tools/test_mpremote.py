@@ -144,7 +144,7 @@ def test_repl_over_a_terminal(board):
             time.sleep(0.01)
         os.write(ours, b"print('from', 'the prompt')\r")
         until(b"from the prompt")
-        os.write(ours, b"for i in range(3):\rprint(i * 11)\r\r\r")
+        os.write(ours, b"for i in range(3):\rprint(i * 11)\r\r\r\r")
         until(b"11\r\n22\r\n")
         os.write(ours, b"while True: pass\r\r")
         time.sleep(0.3)

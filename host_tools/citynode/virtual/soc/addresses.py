@@ -38,6 +38,7 @@ class Addresses:
     """One chip's address space."""
 
     ram: tuple[Range, ...]
+    mapped: tuple[Range, ...]  # where the cache shows the flash: data, code
     peripherals: tuple[Range, ...]
     efuse: Range
     spi: SpiRegisters
@@ -46,6 +47,11 @@ class Addresses:
     gpio_strap: int
     uart_divider: int
     constants: Mapping[int, int]  # registers and ROM words that only ever read as this
+
+
+def within(parts: tuple[Range, ...], address: int, length: int = 1) -> bool:
+    """Tell whether all of `length` bytes at `address` are in one of the ranges."""
+    return any(start <= address and address + length <= end for start, end in parts)
 
 
 # The ESP32 ROM measures its crystal with the 8 MHz oscillator: crystal = cycles · 15625 Hz · f / 40
@@ -74,6 +80,7 @@ ADDRESSES: Mapping[str, Addresses] = {
             (0x4007_0000, 0x400C_2000),
             (0x5000_0000, 0x5000_2000),
         ),
+        mapped=((0x3F40_0000, 0x3F80_0000), (0x400D_0000, 0x4040_0000)),
         peripherals=((0x3FF0_0000, 0x3FF8_0000), (0x6000_0000, 0x6004_0000)),
         efuse=(0x3FF5_A000, 0x3FF5_A120),
         spi=SpiRegisters(
@@ -105,6 +112,7 @@ ADDRESSES: Mapping[str, Addresses] = {
             (0x5000_0000, 0x5000_2000),
             (0x600F_E000, 0x6010_0000),
         ),
+        mapped=((0x3C00_0000, 0x3E00_0000), (0x4200_0000, 0x4400_0000)),
         peripherals=((0x6000_0000, 0x600F_E000),),
         efuse=(0x6000_7000, 0x6000_7200),
         spi=_SPI_S3_C3,
@@ -120,6 +128,7 @@ ADDRESSES: Mapping[str, Addresses] = {
             (0x4037_C000, 0x403E_0000),
             (0x5000_0000, 0x5000_2000),
         ),
+        mapped=((0x3C00_0000, 0x3C80_0000), (0x4200_0000, 0x4280_0000)),
         peripherals=((0x6000_0000, 0x600F_E000),),
         efuse=(0x6000_8800, 0x6000_8A00),
         spi=_SPI_S3_C3,

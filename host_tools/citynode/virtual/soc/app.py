@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from citynode.image.micropython import version_numbers
 from citynode.resources import upy
 from citynode.virtual.engine import Engine, Timer
 from citynode.virtual.soc.boot import AppImage
 from citynode.virtual.soc.chip import Chip
 from citynode.virtual.soc.flash import NorFlash
+from citynode.virtual.soc.idfheap import heap_regions
 from citynode.virtual.soc.rpc import Handler, HardwareError, Server, Value
 from citynode.virtual.soc.storage import Storage
 
@@ -32,9 +34,12 @@ _OWN_HEAP = 1_500_000
 # The unix port's words are twice as wide as the chip's: the same objects take twice the bytes.
 _WORDS = 2
 _EPOCH_2000_NS = 946_684_800 * 1_000_000_000  # where the chip's time of day starts
+_IRQ_DEPTH = 8  # MICROPY_SCHEDULER_DEPTH
+_PROGRAM_IRQS = 100  # channels from here on are the program's, below are the driver's own
 _ASK_AGAIN_S = 0.05  # a soft interrupt that the program has not fetched is signalled again
 _INTERRUPT_S = 0.02  # time that the interpreter gets to notice an interruption
 _INTERRUPT_LIMIT_S = 0.5
+_INPUT_LIMIT = 1 << 18  # bytes that wait for a program which does not read; the rest is lost
 _CTRL_C = b"\x03"
 
 _START = (
@@ -42,6 +47,7 @@ _START = (
     "sys.argv[:]=[{rpc!r}];"
     "import _start;_start.run(globals())"
 )
+_BUILDS = {"esp32": "ESP32_GENERIC", "esp32s3": "ESP32_GENERIC_S3", "esp32c3": "ESP32_GENERIC_C3"}
 _MPY_ARCH = {"esp32": 10, "esp32s3": 10, "esp32c3": 11}  # xtensawin, rv32imc
 
 
@@ -71,7 +77,7 @@ class MicroPythonApp:
         self._rtc_start_ns = 0  # engine time at which the board's time of day was 2000-01-01
         self._soft_reset_hooks: list[Callable[[], None]] = []
         self._clear()
-        self._storage = Storage(flash, self.expose)
+        self._storage = Storage(flash, chip.image_chip_id, self.expose)
         for name, handler in (
             ("app.facts", self._facts),
             ("app.uptime_us", self._uptime_us),
@@ -164,7 +170,7 @@ class MicroPythonApp:
             self._interrupt()
             data = data.replace(_CTRL_C, b"")
         if data:
-            self._input += data
+            self._input += data[: _INPUT_LIMIT - len(self._input)]
             self._write_input()
 
     # -- for peripherals ------------------------------------------------------------------------
@@ -177,6 +183,8 @@ class MicroPythonApp:
         """Have the program call what it has attached to `channel`, as soon as it can."""
         if self._process is None:
             return
+        if channel >= _PROGRAM_IRQS and len(self._irqs) >= _IRQ_DEPTH:
+            return  # MicroPython's queue is full: what comes now is lost
         self._irqs.append((channel, value))
         if self._irq_timer is None and self._irq_ready:
             self._signal_irq()
@@ -325,11 +333,15 @@ class MicroPythonApp:
 
     def _facts(self) -> str:
         image = self._image
+        mcu = self._chip.name.replace("-", "")  # as MicroPython writes it
         return json.dumps(
             {
                 "version": image.version,
+                "release": list(version_numbers(image.version)),
                 "built": image.built,
-                "machine": image.machine or f"{self._board_name} with {self._chip.name}",
+                "machine": image.machine or f"{self._board_name} with {mcu}",
+                "build": _BUILDS[self._chip.id],
+                "chip": self._chip.id,
                 # Version 6.3 of the format, with the chip's architecture for native code.
                 "mpy": 6 | 3 << 8 | _MPY_ARCH[self._chip.id] << 10,
                 "flash": str(self._flash.path.absolute()),
@@ -358,10 +370,7 @@ class MicroPythonApp:
         return bytes(self._rtc_memory)
 
     def _heap_info(self, capabilities: int) -> Value:
-        # One region as ESP-IDF has it beside MicroPython's heap: total, free, largest, least free.
-        # Its size is a typical one; nothing on a virtual board takes from it.
-        total = 131_072 if capabilities & 4 else 16_384
-        return [[total, total * 3 // 4, total // 2, total // 2]]
+        return heap_regions(self._chip.id, capabilities)
 
     def _temperature(self) -> int:
         return 45  # °C inside of the chip, as one shows that idles at room temperature

@@ -23,33 +23,48 @@ class AutoReset:
 
     `on_reset(held)` is called when EN goes low (True) and when it has risen (False); `io0_low` is
     IO0 at that moment, which is what the chip's strapping latch takes.
+
+    With `usb_serial` the lines also do what they do to a chip's own USB port, where DTR alone asks
+    for download mode and a reset without a rest between them grants it.
     """
 
-    def __init__(self, engine: Engine, on_reset: Callable[[bool], object]) -> None:
+    def __init__(
+        self, engine: Engine, on_reset: Callable[[bool], object], *, usb_serial: bool = False
+    ) -> None:
         self._engine = engine
         self._on_reset = on_reset
+        self._usb_serial = usb_serial
+        self._asked = self._granted = False
         self._rising: Timer | None = None
         self.dtr = False
         self.rts = False
         self.held = False
-        self.io0_low = False
+
+    @property
+    def io0_low(self) -> bool:
+        """Whether a chip that looks now finds IO0 low (or what its USB port has put there)."""
+        return (self.dtr and not self.rts) or self._granted
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
         """Apply the levels of both lines at once; True is asserted."""
         before = self.dtr, self.rts
         self.dtr, self.rts = dtr, rts
-        self.io0_low = dtr and not rts
         if before == (dtr, rts):
+            # Said twice, it is meant; a port that is being opened passes through this state.
+            self._asked = self._asked or (self._usb_serial and dtr and not rts)
             return
+        if not dtr and not rts:
+            self._asked = False
         if self._rising is not None:
             self._rising.cancel()
             self._rising = None
         if rts and not dtr:
             if not self.held:
                 self.held = True
+                self._granted = self._asked
                 self._on_reset(True)
         elif self.held:
-            if self.io0_low:
+            if dtr and not rts:
                 # The wait would change nothing but for a late engine, which would then see IO0
                 # let go before EN had risen.
                 self._release()
@@ -61,3 +76,4 @@ class AutoReset:
         self._rising = None
         self.held = False
         self._on_reset(False)
+        self._granted = False

@@ -120,7 +120,7 @@ class Board:
         self._engine = engine
         self._parts = parts
         self._paced = paced
-        self._circuit = AutoReset(engine, self._reset_pin)
+        self._circuit = AutoReset(engine, self._reset_pin, usb_serial=chip.usb_serial)
         self._uart = Settings()
         self._uart_locked = True  # false while the ROM still measures the tool's speed
         self._breaking = False
@@ -332,6 +332,11 @@ class Board:
             action = self._actions.popleft()
             if isinstance(action, Transmit):
                 self._transmit(action.data)
+                if self._paced:
+                    # The loaders wait for their UART; requests that come faster than it can send
+                    # the answers are lost at last, and do not pile up.
+                    self._busy = True
+                    self._when_sent(self._ready)
             elif isinstance(action, SetBaud):
                 self._uart = Settings(baud=action.baud)
             elif isinstance(action, Reset) and action.delay_ns:

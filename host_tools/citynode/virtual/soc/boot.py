@@ -5,33 +5,27 @@ ROM's lines alone. Source of the checks: ESP-IDF Programming Guide, "Application
 "Bootloader"; the texts are those of the second stage.
 """
 
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from citynode.image import esp_image, micropython, partitions
-from citynode.image.esp_image import Image, ImageError
+from citynode.image.esp_image import Header, Image, ImageError
 from citynode.image.micropython import MicroPython
-from citynode.image.partitions import (
-    APP_FACTORY,
-    APP_OTA_0,
-    APP_TEST,
-    DATA_OTA,
-    TABLE_OFFSET,
-    TYPE_APP,
-    TYPE_DATA,
-    Partition,
-    PartitionError,
-)
+from citynode.image.partitions import TABLE_OFFSET, Partition, PartitionError
+from citynode.virtual.soc.addresses import ADDRESSES, within
+from citynode.virtual.soc.bootslots import AppSlots, OtaDataError
 from citynode.virtual.soc.chip import Chip
 from citynode.virtual.soc.flash import NorFlash
 from citynode.virtual.soc.romboot import load_second_stage
 
 _LOADER_ROUND_MS = 60  # the second stage gives up at once and restarts the chip
-_TABLE_MS = 31  # what its clock shows when it has read the partition table
+_REVISION_MS = 28  # what its clock shows when it looks at its own header
+_TABLE_MS = 31  # … when it has read the partition table
 _APP_MS = 64  # … and when it looks at the app
 _STARTED_MS = 270  # … and when the app's start-up code runs
-_OTA_SLOTS = 16
-_OTA_INVALID, _OTA_ABORTED = 3, 4  # esp_ota_img_states_t
+_LARGEST_APP = 16 << 20
+_MMU_PAGE = 0x10000
+_NOT_LOADED = 0x1000_0000  # segments below are padding
+_NO_LIMIT = (0, 0xFFFF)
 
 
 @dataclass(frozen=True)
@@ -74,104 +68,147 @@ class _FailedError(Exception):
         self.cause = cause
 
 
-def boot(flash: NorFlash, chip: Chip, reset_cause: str) -> BootResult:
-    """Boot from flash after a reset; the log has the chip's own line ends."""
+class BootChain:
+    """The boot chain of one board, with what it remembers through a deep sleep.
+
+    MicroPython's builds boot again what slept, unchecked and whatever has been selected since
+    (`BOOTLOADER_SKIP_VALIDATE_IN_DEEP_SLEEP`).
+    """
+
+    def __init__(self, flash: NorFlash, chip: Chip) -> None:
+        self._flash = flash
+        self._chip = chip
+        self._slept: Partition | None = None
+
+    def __call__(self, reset_cause: str) -> BootResult:
+        """Boot after a reset."""
+        again = self._slept if reset_cause == "deepsleep" else None
+        result = boot(self._flash, self._chip, reset_cause, again)
+        self._slept = result.app.running if result.app is not None else None
+        return result
+
+
+def boot(
+    flash: NorFlash, chip: Chip, reset_cause: str, again: Partition | None = None
+) -> BootResult:
+    """Boot from flash after a reset; the log has the chip's own line ends.
+
+    `again` is the app to boot without a check. The second stage may write the OTA data.
+    """
     stage = load_second_stage(flash, chip)
     log = chip.boot_log(reset_cause) + _text(stage.lines)
     if stage.header is None:
         return BootResult(log, None, stage.round_ms)
+    lines: list[str] = []
     try:
-        return BootResult(log, _load_app(flash, chip, stage.header.flash_size))
+        app = _load_app(flash, chip, stage.header, again, lines)
+        return BootResult(log + _text(lines), app)
     except _FailedError as error:
         retry_ms = None if error.cause is None else _LOADER_ROUND_MS
-        return BootResult(log + _text(error.lines), None, retry_ms, error.cause)
+        return BootResult(log + _text([*lines, *error.lines]), None, retry_ms, error.cause)
 
 
-def _load_app(flash: NorFlash, chip: Chip, header_size: int) -> AppImage:
+def _load_app(
+    flash: NorFlash, chip: Chip, header: Header, again: Partition | None, lines: list[str]
+) -> AppImage:
     """Do what the second stage does: table, choice of the app, its checks."""
+    _check_revision(chip, replace(header, max_revision=0), _REVISION_MS)
     try:
-        raw = _read(flash, TABLE_OFFSET, partitions.TABLE_SIZE)
-        table = partitions.parse_table(raw, header_size)
+        raw = read_wrapped(flash, TABLE_OFFSET, partitions.TABLE_SIZE)
+        table = partitions.parse_table(raw, header.flash_size)
     except PartitionError as error:
         raise _FailedError(
             _error("flash_parts", error.what, _TABLE_MS),
             _error("boot", "Failed to verify partition table", _TABLE_MS),
             _error("boot", "load partition table error!", _TABLE_MS),
         ) from error
-    lines: list[str] = []
-    for candidate in _boot_order(flash, table, lines):
+    if again is not None:
+        return _start(flash, _unchecked(flash, again), table, again, header.flash_size)
+    slots = AppSlots(flash, table)
+    try:
+        complaint = slots.choose()
+    except OtaDataError as error:
+        raise _FailedError(_error("boot", str(error))) from error
+    if complaint:
+        lines.append(_error("boot", complaint))
+    for candidate in slots.order():
         try:
             image = _verify(flash, chip, candidate)
         except _FailedError as error:
             lines += error.lines
-            if candidate.subtype != APP_TEST:
-                lines.append(_error("boot", f"{_name(candidate)} is not bootable"))
+            if not slots.is_test(candidate):
+                lines.append(_error("boot", f"{slots.name(candidate)} is not bootable"))
             continue
-        return _start(flash, image, table, candidate, header_size)
-    raise _FailedError(*lines, _error("boot", "No bootable app partitions in the partition table"))
+        if slots.is_test(candidate):
+            lines.append(f"W ({_APP_MS}) boot: Falling back to test app as only bootable partition")
+        else:
+            slots.booted(candidate)
+        return _start(flash, image, table, candidate, header.flash_size)
+    raise _FailedError(_error("boot", "No bootable app partitions in the partition table"))
 
 
-def _boot_order(flash: NorFlash, table: tuple[Partition, ...], lines: list[str]) -> list[Partition]:
-    """Return the app partitions in the order in which the second stage tries them.
-
-    From the chosen slot down to the factory app, then the slots above, at last the test app.
-    """
-    apps = [each for each in table if each.type == TYPE_APP]
-    slots = sorted(
-        (each for each in apps if APP_OTA_0 <= each.subtype < APP_OTA_0 + _OTA_SLOTS),
-        key=lambda each: each.subtype,
-    )
-    factory = [each for each in apps if each.subtype == APP_FACTORY][-1:]
-    test = [each for each in apps if each.subtype == APP_TEST][-1:]
-    data = partitions.find(table, type=TYPE_DATA, subtype=DATA_OTA)
-    chosen = -1  # the factory app
-    if data is not None and slots:
-        chosen = _chosen_slot(flash, data, len(slots), bool(factory), lines)
-    return [*slots[: chosen + 1][::-1], *factory, *slots[chosen + 1 :], *test]
+def _check_revision(chip: Chip, header: Header, ms: int = _APP_MS) -> None:
+    """Refuse an image that was built for later (or, with a maximum, earlier) chips."""
+    found = _revision(chip.revision)
+    for relation, limit, bad in (
+        (">=", header.min_revision, chip.revision < header.min_revision),
+        (
+            "<=",
+            header.max_revision,
+            header.max_revision not in _NO_LIMIT and chip.revision > header.max_revision,
+        ),
+    ):
+        if bad:
+            text = f"Image requires chip rev {relation} {_revision(limit)}, but chip is {found}"
+            raise _FailedError(_error("boot_comm", text, ms))
 
 
-def _chosen_slot(
-    flash: NorFlash, data: Partition, slots: int, has_factory: bool, lines: list[str]
-) -> int:
-    """Return the slot that the OTA data select, -1 for the factory app."""
-    best = 0
-    blank = True
-    for sector in range(2):
-        raw = _read(flash, data.offset + sector * partitions.SECTOR_SIZE, 32)
-        sequence, state = (int.from_bytes(raw[at : at + 4], "little") for at in (0, 24))
-        refused = state in (_OTA_INVALID, _OTA_ABORTED)
-        blank = blank and (sequence == 0xFFFFFFFF or refused)
-        stored = int.from_bytes(raw[28:], "little")
-        if sequence != 0xFFFFFFFF and not refused and zlib.crc32(raw[:4], 0xFFFFFFFF) == stored:
-            best = max(best, sequence)
-    if best:
-        return (best - 1) % slots
-    if blank:
-        return -1 if has_factory else 0
-    text = "falling back to factory" if has_factory else "will try all partitions"
-    joint = "," if has_factory else " and no factory,"
-    lines.append(_error("boot", f"ota data partition invalid{joint} {text}"))
-    return -1
+def _revision(number: int) -> str:
+    return f"v{number // 100}.{number % 100}"
 
 
 def _verify(flash: NorFlash, chip: Chip, app: Partition) -> Image:
     """Check an app as the second stage does before it loads it."""
+    memory = ADDRESSES[chip.id]
 
     def read(at: int, size: int) -> bytes:
-        return _read(flash, app.offset + at, size)
+        return read_wrapped(flash, app.offset + at, size)
 
+    def check_segment(number: int, address: int, length: int, at: int) -> None:
+        if within(memory.mapped, address):
+            if (app.offset + at - address) % _MMU_PAGE:
+                text = f"Segment {number} load address {address:#010x}, doesn't match data "
+                raise _FailedError(_error("esp_image", text + f"{app.offset + at:#010x}"))
+        elif address >= _NOT_LOADED and length and not within(memory.ram, address, length):
+            place = f"Segment {number} {address:#010x}-{address + length:#010x}"
+            raise _FailedError(_error("esp_image", f"{place} invalid: bad load address range"))
+
+    if app.size > _LARGEST_APP:
+        text = f"partition size {app.size:#x} invalid, larger than 16MB"
+        raise _FailedError(_error("esp_image", text))
     try:
         header = esp_image.decode_header(read(0, esp_image.HEADER_SIZE))
         if header.chip_id != chip.image_chip_id:
             text = f"mismatch chip ID, expected {chip.image_chip_id}, found {header.chip_id}"
             raise _FailedError(_error("boot_comm", text))
-        image = esp_image.decode(read, max(0, flash.size - app.offset))
+        _check_revision(chip, header)
+        limit = max(0, flash.size - app.offset)
+        return esp_image.decode(read, limit, room=app.size, check_segment=check_segment)
     except ImageError as error:
         raise _FailedError(_error("esp_image", _image_text(error, app))) from error
-    if image.size > app.size:
-        text = f"Image length {image.size} doesn't fit in partition length {app.size}"
-        raise _FailedError(_error("esp_image", text))
-    return image
+
+
+def _unchecked(flash: NorFlash, app: Partition) -> Image:
+    """Read an app as far as it goes: nothing is compared."""
+
+    def read(at: int, size: int) -> bytes:
+        return read_wrapped(flash, app.offset + at, size)
+
+    try:
+        return esp_image.decode(read, max(0, flash.size - app.offset))
+    except ImageError as error:
+        header = Header(len(error.segments), 0)
+        return Image(header, error.segments, 0, esp_image.descriptor_of(error.segments))
 
 
 def _image_text(error: ImageError, app: Partition) -> str:
@@ -181,15 +218,11 @@ def _image_text(error: ImageError, app: Partition) -> str:
         return f"Checksum failed. Calculated {error.expected:#x} read {error.found:#x}"
     if error.reason == ImageError.HASH:
         return "Image hash failed - image is corrupt"
-    if error.reason == ImageError.SEGMENTS and error.found:
+    if error.reason == ImageError.SEGMENTS:
         return f"image at {app.offset:#x} segment count {error.found} exceeds max {error.expected}"
+    if error.reason == ImageError.ROOM:
+        return f"Image length {error.found} doesn't fit in partition length {error.expected}"
     return f"invalid segment length {error.found:#x}"
-
-
-def _name(app: Partition) -> str:
-    if app.subtype == APP_FACTORY:
-        return "Factory app partition"
-    return f"OTA app partition slot {app.subtype - APP_OTA_0}"
 
 
 def _start(
@@ -236,7 +269,7 @@ def flash_size(app: MicroPython, header_size: int, physical_size: int) -> int:
     return physical_size if app.numbers >= micropython.RUNTIME_VFS else header_size
 
 
-def _read(flash: NorFlash, address: int, size: int) -> bytes:
+def read_wrapped(flash: NorFlash, address: int, size: int) -> bytes:
     """Read as the chip answers: above its size the addresses begin again at 0."""
     data = b""
     while len(data) < size:
@@ -249,5 +282,5 @@ def _error(tag: str, text: str, ms: int = _APP_MS) -> str:
     return f"E ({ms}) {tag}: {text}"
 
 
-def _text(lines: tuple[str, ...]) -> bytes:
+def _text(lines: list[str] | tuple[str, ...]) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode()

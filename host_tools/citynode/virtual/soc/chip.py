@@ -37,6 +37,7 @@ class Chip:
     id: str
     name: str  # as esptool and MicroPython call it
     image_chip_id: int  # esp_image_header_t.chip_id
+    revision: int  # major * 100 + minor, as the eFuses have it
     bootloader_offset: int  # where the ROM looks for the second stage
     crystal_mhz: int
     cores: int
@@ -54,6 +55,7 @@ class Chip:
     flash_vendor: int  # JEDEC manufacturer of the flash that modules with this chip carry
     strapping_gpios: frozenset[int]
     boot_gpio: int  # low at reset: download mode
+    usb_serial: bool  # whether it has a USB port of its own with a serial line
 
     def boot_log(self, cause: str) -> bytes:
         """Return what the ROM prints first when it is to boot from flash."""
@@ -97,6 +99,7 @@ _ESP32 = Chip(
     id="esp32",
     name="ESP32",
     image_chip_id=0,
+    revision=301,
     bootloader_offset=0x1000,
     crystal_mhz=40,
     cores=2,
@@ -128,12 +131,14 @@ _ESP32 = Chip(
     flash_vendor=0xEF,  # Winbond
     strapping_gpios=frozenset((0, 2, 5, 12, 15)),
     boot_gpio=0,
+    usb_serial=False,
 )
 
 _ESP32S3 = Chip(
     id="esp32s3",
     name="ESP32-S3",
     image_chip_id=9,
+    revision=2,
     bootloader_offset=0x0,
     crystal_mhz=40,
     cores=2,
@@ -151,12 +156,14 @@ _ESP32S3 = Chip(
     flash_vendor=0xEF,
     strapping_gpios=frozenset((0, 3, 45, 46)),
     boot_gpio=0,
+    usb_serial=True,
 )
 
 _ESP32C3 = Chip(
     id="esp32c3",
     name="ESP32-C3",
     image_chip_id=5,
+    revision=4,
     bootloader_offset=0x0,
     crystal_mhz=40,
     cores=1,
@@ -174,6 +181,7 @@ _ESP32C3 = Chip(
     flash_vendor=0x20,  # XMC, in the package
     strapping_gpios=frozenset((2, 8, 9)),
     boot_gpio=9,
+    usb_serial=True,
 )
 
 CHIPS: Mapping[str, Chip] = {chip.id: chip for chip in (_ESP32, _ESP32S3, _ESP32C3)}

@@ -13,6 +13,7 @@ PAGE_SIZE = 256  # bytes that one program command can take (W25Q datasheet, "Pag
 SECTOR_SIZE = 4096  # bytes that the smallest erase command clears
 
 _MIB = 1 << 20
+_STATUS = b"\x00\x02\x60"  # of a new chip: nothing protected, all four data lines
 
 Hook = Callable[[str, int, int], None]
 
@@ -33,6 +34,8 @@ class NorFlash:
         self.size = size
         self.erase_counts = array("L", [0]) * (size // SECTOR_SIZE)
         self.hook: Hook | None = None
+        # The status registers keep their bits without power, as the cells do.
+        self.status = bytearray(_STATUS)
         try:
             if not path.exists():
                 _make(path, size)

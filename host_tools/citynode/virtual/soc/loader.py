@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from citynode.virtual.soc import flashcrypt
 from citynode.virtual.soc.actions import Action, Transmit
 from citynode.virtual.soc.bus import Bus
 from citynode.virtual.soc.chip import Chip
@@ -48,6 +49,7 @@ class Op(IntEnum):
     ERASE_REGION = 0xD1
     READ_FLASH = 0xD2
     RUN_USER_CODE = 0xD3
+    FLASH_ENCRYPT_DATA = 0xD4
 
 
 class RefusedError(Exception):
@@ -96,6 +98,13 @@ class Machine:
         self.segments.append((address, size))
         del self.segments[:-_SEGMENT_LIMIT]
         return Download(address, size)
+
+    def encrypted(self, address: int, data: bytes) -> bytes | None:
+        """Return what an encrypted write leaves in flash; None where it cannot begin or end."""
+        grain = flashcrypt.granularity(self.chip)
+        if address % grain or len(data) % grain:
+            return None
+        return flashcrypt.encrypt(self.chip, self.efuse, address, data)
 
     def take_program(self) -> bytes:
         """Return what the downloads have left in RAM, and forget that they were made."""

@@ -50,6 +50,23 @@ _BAD_RAM_SIZE = 0x10E
 _BAD_RAM_ADDRESS = 0x10F
 _NO_ENCRYPTION = 0x164
 
+# Secure download mode (ESP Hardware Design and esptool documentation, "Secure Download Mode"):
+# flash can be written, and nothing be read or run.
+_SECURE_DOWNLOAD = 1 << 2  # in the flags of the security info
+_SECURE_OPS = (
+    Op.SYNC,
+    Op.SPI_ATTACH,
+    Op.SPI_SET_PARAMS,
+    Op.FLASH_BEGIN,
+    Op.FLASH_DATA,
+    Op.FLASH_END,
+    Op.FLASH_DEFL_BEGIN,
+    Op.FLASH_DEFL_DATA,
+    Op.FLASH_DEFL_END,
+    Op.CHANGE_BAUDRATE,
+    Op.GET_SECURITY_INFO,
+)
+
 _READ_CHUNK = 64  # bytes in each answer to READ_FLASH_SLOW
 _DEFAULT_SIZE = 2 << 20  # the flash that the ROM believes in until it is told another
 _ADDRESSABLE = 16 << 20  # with 24-bit addresses
@@ -113,6 +130,7 @@ class RomMode:
         self._download: Download | None = None
         self._erased: tuple[int, int] | None = None  # what FLASH_BEGIN has prepared
         self._block_size = 0
+        self._encrypt = False
         self._inflate: _Inflate | None = None
         self._handlers: Handlers = {
             Op.SYNC: self._sync,
@@ -135,6 +153,8 @@ class RomMode:
         }
         if machine.chip.id != "esp32":
             self._handlers = {**self._handlers, Op.GET_SECURITY_INFO: self._security}
+            if machine.efuse.security().flags & _SECURE_DOWNLOAD:
+                self._handlers = {op: self._handlers[op] for op in _SECURE_OPS}
 
     def handle(self, packet: bytes) -> list[Action]:
         """Answer a packet."""
@@ -262,23 +282,28 @@ class RomMode:
 
     def _begin(self, request: Request) -> Answer:
         """Erase what is going to be written."""
-        if len(request.data) not in (16, 20):
+        # The ESP32's ROM knows no fifth word, which asks for encryption.
+        sizes = (16,) if self._machine.chip.id == "esp32" else (16, 20)
+        if len(request.data) not in sizes:
             raise RefusedError(_BAD_FORMAT)
         size, _, self._block_size, address = request.words(4)
-        if len(request.data) == 20 and request.words(5)[4]:
-            raise RefusedError(_NO_ENCRYPTION)
         start = address // SECTOR_SIZE * SECTOR_SIZE
         length = -(-(address - start + size) // SECTOR_SIZE) * SECTOR_SIZE
         self._in_flash(start, length)
+        self._flash.unlock()
         self._flash.erase(start, length)
         self._erased = address, start + length
         return Answer(before=[Busy(flashtime.erase_ns(start, length))])
 
     def _flash_begin(self, request: Request) -> Answer:
         self._inflate = None
-        return self._begin(request)
+        answer = self._begin(request)
+        self._encrypt = len(request.data) == 20 and request.words(5)[4] != 0
+        return answer
 
     def _deflate_begin(self, request: Request) -> Answer:
+        if len(request.data) == 20 and request.words(5)[4]:
+            raise RefusedError(_NO_ENCRYPTION)
         answer = self._begin(request)
         self._inflate = _Inflate(request.words(4)[3])
         return answer
@@ -291,7 +316,10 @@ class RomMode:
         address = start + sequence * self._block_size
         if address + len(data) > end:
             raise RefusedError(_WRITE_ERROR)
-        self._flash.program(address, data)
+        cells = self._machine.encrypted(address, data) if self._encrypt else data
+        if cells is None:
+            raise RefusedError(_WRITE_ERROR)
+        self._flash.program(address, cells)
         return Answer(before=[Busy(flashtime.program_ns(len(data)))])
 
     def _deflate_data(self, request: Request) -> Answer:

@@ -6,8 +6,8 @@ Sources: recorded logs of ESP32 (ROM of July 2019), ESP32-S3 and ESP32-C3.
 from dataclasses import dataclass
 
 from citynode.image import esp_image
-from citynode.image.esp_image import Header, Image, ImageError, Segment
-from citynode.image.partitions import TABLE_OFFSET
+from citynode.image.esp_image import Header, ImageError, Segment
+from citynode.virtual.soc.addresses import ADDRESSES, within
 from citynode.virtual.soc.chip import Chip
 from citynode.virtual.soc.flash import NorFlash
 
@@ -47,7 +47,6 @@ def load_second_stage(flash: NorFlash, chip: Chip) -> SecondStage:
     """Do what the ROM does: header, segments, checksum; a wrong SHA-256 it reports at most."""
     base = chip.bootloader_offset
     rom = _ROMS[chip.id]
-    spi = tuple(chip.spi_log.splitlines())
 
     def read(at: int, size: int) -> bytes:
         return flash.read(base + at, size)
@@ -58,31 +57,43 @@ def load_second_stage(flash: NorFlash, chip: Chip) -> SecondStage:
         word = int.from_bytes(read(0, 4), "little")
         return SecondStage((f"invalid header: {word:#010x}",) * rom.tries, None, rom.round_ms)
     mode = _MODES[header.flash_mode] if header.flash_mode < len(_MODES) else _MODES[0]
-    opening = (*spi, f"mode:{mode}, clock div:{_CLOCK_DIVIDERS[header.flash_mhz]}")
-    entry = f"entry {header.entry:#010x}"
+    divider = _CLOCK_DIVIDERS[header.flash_mhz]
+    lines = [*chip.spi_log.splitlines(), f"mode:{mode}, clock div:{divider}"]
+    stopped: ImageError | None = None
     try:
-        image: Image = esp_image.decode(read, TABLE_OFFSET - base)
-        return SecondStage((*opening, *_loads(chip, image.segments), entry), header)
+        segments = esp_image.decode(read, flash.size - base).segments
     except ImageError as error:
-        loads = _loads(chip, error.segments, error)
-        if error.reason == ImageError.HASH:
-            told = () if chip.id == "esp32" else _hash_lines(error)
-            return SecondStage((*opening, *loads, *told, entry), header)
-        if error.reason == ImageError.CHECKSUM:
-            text = rom.checksum.format(found=error.found, expected=error.expected)
-            lines = (*opening, *loads, text, rom.give_up)
-            return SecondStage(lines, None, rom.round_ms)
-        return SecondStage((*opening, *loads), None, rom.round_ms)
+        stopped, segments = error, error.segments
+    ram = ADDRESSES[chip.id].ram
+    for number, segment in enumerate(segments):
+        if not within(ram, segment.address, len(segment.data)):
+            # Storing there traps the CPU: an app where the second stage belongs, for one.
+            lines += _loads(chip, segments[: number + 1], stopped)
+            return SecondStage(tuple(lines), None, rom.round_ms)
+    lines += _loads(chip, segments, stopped)
+    entry = f"entry {header.entry:#010x}"
+    if stopped is None or stopped.reason == ImageError.HASH:
+        if stopped is not None and chip.id != "esp32":
+            lines += _hash_lines(stopped)
+        lines.append(entry)
+        # Another chip's code ends in a trap, and the watchdog takes over.
+        runs = header.chip_id == chip.image_chip_id
+        return SecondStage(tuple(lines), header if runs else None, rom.round_ms)
+    if stopped.reason == ImageError.CHECKSUM:
+        text = rom.checksum.format(found=stopped.found, expected=stopped.expected)
+        lines += [text, rom.give_up]
+    return SecondStage(tuple(lines), None, rom.round_ms)
 
 
 def _loads(chip: Chip, segments: tuple[Segment, ...], error: ImageError | None = None) -> list[str]:
     """Return the line of each segment; the ESP32's ROM also tells of a header across two blocks."""
+    unread = error if error is not None and error.reason == ImageError.LENGTH else None
     lines = []
     for number, segment in enumerate(segments):
         size = len(segment.data)
         last = number + 1 == len(segments)
-        if last and error is not None and error.reason == ImageError.LENGTH:
-            size = error.found
+        if unread is not None and segment is unread.segments[-1]:
+            size = unread.found
         if chip.id != "esp32":
             lines.append(f"load:{segment.address:#010x},len:{size:#x}")
             continue

@@ -77,6 +77,10 @@ class Server:
             return self._send(number, _ERROR, [error.type_name, error.text])
         except OSError as error:
             return self._send(number, _OS_ERROR, error.errno or 5)
+        except (TypeError, ValueError, OverflowError) as error:
+            # An argument of a kind or size that the hardware has no use for: as in the port, it is
+            # the program that hears of it.
+            return self._send(number, _ERROR, [type(error).__name__, str(error)])
         return self._send(number, _VALUE, value)
 
     def _send(self, number: int, status: int, value: Value) -> bool:

@@ -24,7 +24,7 @@ class SpiFlash:
         self.cells = cells
         self._vendor = vendor
         self._capacity = (cells.size - 1).bit_length()
-        self._status = bytearray((0, _QUAD_ENABLED, 0x60))
+        self._status = cells.status
         self._write_enabled = False
         self._reset_enabled = False
         self._sfdp = _sfdp(cells.size, vendor)
@@ -33,6 +33,11 @@ class SpiFlash:
     def size(self) -> int:
         """Bytes in the chip."""
         return self.cells.size
+
+    def unlock(self) -> None:
+        """Take all protection off, as the loaders do before they write."""
+        self._status[0] = 0
+        self._status[1] &= _QUAD_ENABLED
 
     def transfer(self, command: int, address: int, data: bytes, length: int) -> bytes:
         """Send one command with an address and data, and return `length` bytes of its answer."""

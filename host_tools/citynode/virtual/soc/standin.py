@@ -91,7 +91,8 @@ def build(
     )
     loader = _second_stage(chip, header, rng, built)
     table = partitions.build_table(layout(flash_size, version))
-    name = machine or f"Generic {chip.name} module with {chip.name}"
+    short = chip.id.upper()  # MicroPython's names have no dash
+    name = machine or f"Generic {short} module with {short}"
     app = _app(chip, header, rng, f"MicroPython {version} on {built}", name)
     image = bytearray(b"\xff" * (APP_OFFSET - chip.bootloader_offset))
     image[: len(loader)] = loader

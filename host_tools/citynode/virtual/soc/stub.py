@@ -69,6 +69,7 @@ class _Write:
     left: int
     erase_at: int
     erase_end: int
+    encrypt: bool = False
     stream: "zlib._Decompress | None" = None
     waiting: bytes = b""  # unpacked, not written
 
@@ -112,6 +113,7 @@ class StubMode:
             Op.GET_SECURITY_INFO: self._security,
             Op.FLASH_BEGIN: self._flash_begin,
             Op.FLASH_DATA: self._flash_data,
+            Op.FLASH_ENCRYPT_DATA: self._flash_encrypt_data,
             Op.FLASH_END: self._flash_end,
             Op.FLASH_DEFL_BEGIN: self._deflate_begin,
             Op.FLASH_DEFL_DATA: self._deflate_data,
@@ -209,8 +211,7 @@ class StubMode:
     # -- flash ----------------------------------------------------------------------------------
 
     def _attach(self, request: Request) -> Answer:
-        if len(request.data) not in (4, 8):
-            raise RefusedError(_BAD_LENGTH)
+        _expect(request, 4)
         self._bus.attached = request.words(1)[0] == 0
         return Answer()
 
@@ -226,10 +227,12 @@ class StubMode:
         if len(request.data) not in (16, 20):
             raise RefusedError(_BAD_LENGTH)
         self._need_flash()
+        self._flash.unlock()
         size, _, _, address = request.words(4)
         start = address // SECTOR_SIZE * SECTOR_SIZE
         end = -(-(address + size) // SECTOR_SIZE) * SECTOR_SIZE
-        self._write = _Write(address, size, start, end)
+        encrypt = len(request.data) == 20 and request.words(5)[4] != 0
+        self._write = _Write(address, size, start, end, encrypt)
         self._erase_to(self._write, start + 1)
         return Answer()
 
@@ -245,6 +248,12 @@ class StubMode:
             raise RefusedError(_NOT_IN_FLASH_MODE)
         # The answer goes first, so that the next block comes in while this one is written.
         return Answer(after=[Busy(self._program(write, data[: write.left]))])
+
+    def _flash_encrypt_data(self, request: Request) -> Answer:
+        """Do what the first generation of the stub has an operation of its own for."""
+        if self._write is not None:
+            self._write.encrypt = True
+        return self._flash_data(request)
 
     def _deflate_data(self, request: Request) -> Answer:
         write, data = self._block(request)
@@ -294,7 +303,11 @@ class StubMode:
     def _program(self, write: _Write, data: bytes) -> int:
         """Erase as far as needed and write; return how long that takes."""
         busy = self._erase_to(write, write.at + len(data))
-        self._flash.program(write.at, data)
+        cells = self._machine.encrypted(write.at, data) if write.encrypt else data
+        if cells is None:
+            self._failure = _SPI_FAILED
+            return busy
+        self._flash.program(write.at, cells)
         write.at += len(data)
         write.left -= len(data)
         return busy + flashtime.program_ns(len(data))
@@ -321,6 +334,7 @@ class StubMode:
 
     def _erase_flash(self, request: Request) -> Answer:
         self._need_flash()
+        self._flash.unlock()
         self._flash.erase(0, self._flash.size)
         return Answer(before=[Busy(flashtime.chip_erase_ns(self._flash.size))])
 
@@ -330,6 +344,7 @@ class StubMode:
         if address % SECTOR_SIZE or length % SECTOR_SIZE:
             raise RefusedError(_BAD_LENGTH)
         self._need_flash()
+        self._flash.unlock()
         self._flash.erase(address, length)
         return Answer(before=[Busy(flashtime.erase_ns(address, min(length, self._flash.size)))])
 

@@ -1,19 +1,32 @@
 """`esp32` of the ESP32 port: partitions, NVS, wake-up sources, temperatures."""
 
 import _facts
-from _rpc import call
+import _heap
+import _wake
+from _rmt import RMT as RMT
+from _rpc import call as _call
+from machine._pin import number as _number
 
 WAKEUP_ALL_LOW = False
 WAKEUP_ANY_HIGH = True
 HEAP_DATA = 4
 HEAP_EXEC = 1
 _SECTOR = 4096
+_ENOENT = 2
+_EINVAL = 22
+
+
+def _raise(code, name):
+    if not _heap.depth:
+        raise OSError(-code, name)
+    # With the heap locked there is room for the number at most, and for that only if asked for.
+    raise OSError(-code) if _heap.spare else OSError()
 
 
 def _idf(result):
     """Raise what the call into ESP-IDF has returned as an error, else return its value."""
     if isinstance(result, list) and result and result[0] == "error":
-        raise OSError(-result[1], result[2])
+        _raise(result[1], result[2])
     return result
 
 
@@ -27,15 +40,15 @@ class Partition:
 
     def __init__(self, id, block_size=_SECTOR):
         if isinstance(id, int):
-            row = call("partition.running")
+            if id not in (Partition.BOOT, Partition.RUNNING):
+                raise ValueError
+            row = _call("partition.running" if id == Partition.RUNNING else "partition.boot")
         else:
-            row = None
-            for each in call("partition.list"):
-                if each[4] == id:
-                    row = each
-                    break
-            if row is None:
-                raise OSError(2)
+            rows = [each for each in _call("partition.list") if each[4] == id]
+            rows.sort(key=lambda each: each[0])  # apps come first
+            if not rows:
+                raise OSError(_ENOENT)
+            row = rows[0]
         self._open(row, block_size)
 
     def _open(self, row, block_size):
@@ -45,14 +58,12 @@ class Partition:
         self._block = block_size
         self._file = _facts.flash
 
-    @classmethod
-    def find(cls, type=0, subtype=0xFF, label=None, block_size=_SECTOR):
+    @staticmethod
+    def find(type=0, subtype=0xFF, label=None, block_size=_SECTOR):
         found = []
-        for row in call("partition.list"):
+        for row in _call("partition.list"):
             if row[0] == type and subtype in (0xFF, row[1]) and label in (None, row[4]):
-                each = object.__new__(cls)
-                each._open(row, block_size)
-                found.append(each)
+                found.append(_partition(row, block_size))
         return found
 
     def __repr__(self):
@@ -65,8 +76,10 @@ class Partition:
 
     def _at(self, block, offset, size):
         at = block * self._block + offset
-        if at < 0 or at + size > self._size:
-            raise OSError(-0x102, "ESP_ERR_INVALID_ARG")
+        if not 0 <= at <= self._size:
+            _raise(0x102, "ESP_ERR_INVALID_ARG")
+        if at + size > self._size:
+            _raise(0x104, "ESP_ERR_INVALID_SIZE")
         return self._start + at
 
     def readblocks(self, block, buf, offset=0):
@@ -74,94 +87,144 @@ class Partition:
         self._file.readinto(buf)
 
     def writeblocks(self, block, buf, offset=None):
-        size = len(buf)
-        if offset is None:
-            at = self._at(block, 0, size)
-            call("flash.erase", at, -(-size // _SECTOR) * _SECTOR)
+        if offset is not None:
+            _call("flash.program", self._at(block, offset, len(buf)), buf)
+            return
+        at = self._at(block, 0, len(buf))
+        if self._block >= _SECTOR:
+            if at % _SECTOR or len(buf) % _SECTOR:
+                _raise(0x104, "ESP_ERR_INVALID_SIZE")
+            _call("flash.erase", at, len(buf))
+            _call("flash.program", at, buf)
         else:
-            at = self._at(block, offset, size)
-        call("flash.program", at, buf)
+            self._rewrite(at, buf)
+
+    def _rewrite(self, at, buf):
+        """Write less than sectors: what is around the bytes is kept."""
+        start = at // _SECTOR * _SECTOR
+        stop = -(-(at + len(buf)) // _SECTOR) * _SECTOR
+        data = bytearray(stop - start)
+        self._file.seek(start)
+        self._file.readinto(data)
+        data[at - start : at - start + len(buf)] = buf
+        _call("flash.erase", start, stop - start)
+        _call("flash.program", start, data)
 
     def ioctl(self, op, arg):
+        if op in (1, 2, 3):
+            return 0
         if op == 4:
             return self._size // self._block
         if op == 5:
             return self._block
         if op == 6:
-            call("flash.erase", self._at(arg, 0, self._block), self._block)
-        return 0
+            if self._block != _SECTOR:
+                return -_EINVAL
+            _call("flash.erase", self._at(arg, 0, _SECTOR), _SECTOR)
+            return 0
 
     def set_boot(self):
-        if self._row[0] != self.TYPE_APP:
-            raise OSError(-0x102, "ESP_ERR_INVALID_ARG")
-        _idf(call("partition.set_boot", self._start))
+        _idf(_call("partition.set_boot", self._start))
 
     def get_next_update(self):
-        for row in call("partition.list"):
-            # Slots of an update are app partitions of the subtypes ota_0 … ota_15.
-            if row[0] == 0 and 0x10 <= row[1] < 0x20 and row[2] != self._start:
-                each = object.__new__(Partition)
-                each._open(row, self._block)
-                return each
-        raise OSError(-0x105, "ESP_ERR_NOT_FOUND")
+        row = _call("partition.next", self._start)
+        if row is None:
+            raise OSError(_ENOENT)
+        return _partition(row, _SECTOR)
 
     @classmethod
     def mark_app_valid_cancel_rollback(cls):
-        pass  # the bootloader of the plain builds has no rollback: there is nothing to cancel
+        _idf(_call("partition.mark_valid"))
+
+
+def _partition(row, block_size):
+    new = object.__new__(Partition)
+    new._open(row, block_size)
+    return new
 
 
 class NVS:
     """A namespace of the partition `nvs`; integers and blobs only, as on the port."""
 
     def __init__(self, namespace):
-        self._name = namespace
-        _idf(call("nvs.open", namespace))
+        self._name = _text(namespace)
+        _idf(_call("nvs.open", self._name))
+
+    def __repr__(self):
+        return "<NVS namespace>"
 
     def set_i32(self, key, value):
         if not -0x80000000 <= value <= 0x7FFFFFFF:
             raise OverflowError("overflow converting long int to machine word")
-        _idf(call("nvs.set_i32", self._name, key, value))
+        _idf(_call("nvs.set_i32", self._name, _text(key), value))
 
     def get_i32(self, key):
-        return _idf(call("nvs.get_i32", self._name, key))
+        return _idf(_call("nvs.get_i32", self._name, _text(key)))
 
     def set_blob(self, key, data):
         if isinstance(data, str):
             data = data.encode()
-        _idf(call("nvs.set_blob", self._name, key, data))
+        _idf(_call("nvs.set_blob", self._name, _text(key), bytes(data)))
 
     def get_blob(self, key, buffer):
-        data = _idf(call("nvs.get_blob", self._name, key, len(buffer)))
+        data = _idf(_call("nvs.get_blob", self._name, _text(key), len(buffer)))
         memoryview(buffer)[: len(data)] = data
         return len(data)
 
     def erase_key(self, key):
-        _idf(call("nvs.erase_key", self._name, key))
+        _idf(_call("nvs.erase_key", self._name, _text(key)))
 
     def commit(self):
-        _idf(call("nvs.commit", self._name))
+        _idf(_call("nvs.commit", self._name))
 
 
-def wake_on_ext0(pin=None, level=None):
-    call("wake.ext0", None if pin is None else pin._id, level)
+def _text(value):
+    if isinstance(value, str):
+        return value
+    raise TypeError("can't convert '%s' object to str implicitly" % type(value).__name__)
+
+
+# -- what ends a sleep ------------------------------------------------------------------------
+
+
+def wake_on_ext0(pin=-1, level=None):
+    _wake.ext0(pin if pin in (None, -1) else _number(pin), level)
 
 
 def wake_on_ext1(pins=None, level=None):
-    call("wake.ext1", [] if pins is None else [pin._id for pin in pins], level)
+    _wake.ext1(None if pins is None else [_number(pin) for pin in pins], level)
+
+
+def wake_on_touch(wake):
+    _wake.touch(wake)
+
+
+def wake_on_ulp(wake):
+    _wake.ulp(wake)
+
+
+def gpio_deep_sleep_hold(enable):
+    pass
+
+
+if _facts.release >= (1, 27):
+
+    def wake_on_gpio(pins=None, level=False):
+        _wake.gpio([_number(pin) for pin in pins or ()], level)
 
 
 # The ESP32 has an uncalibrated sensor in °F, its successors one in °C.
-if "ESP32-" in _facts.machine.split(" with ")[-1]:
+if _facts.chip == "esp32":
 
-    def mcu_temperature():
-        return call("chip.temperature")
+    def raw_temperature():
+        return _call("chip.temperature") * 9 // 5 + 32
 
 else:
 
-    def raw_temperature():
-        return call("chip.temperature") * 9 // 5 + 32
+    def mcu_temperature():
+        return _call("chip.temperature")
 
 
 def idf_heap_info(capabilities):
     # (total, free, largest free block, least free so far) of each region of ESP-IDF's heap.
-    return [tuple(row) for row in call("chip.heap_info", capabilities)]
+    return [tuple(row) for row in _call("chip.heap_info", capabilities)]

@@ -1,9 +1,9 @@
 """`network` of the ESP32 port: the WiFi interfaces; the driver is the host's."""
 
+import _facts
 import socket as _socket  # noqa: F401 - its listener for the link must be there before the link
-
 from _native import time as _time
-from _rpc import call
+from _rpc import call as _call
 
 STA_IF = 0
 AP_IF = 1
@@ -13,8 +13,11 @@ STAT_GOT_IP = 1010
 STAT_BEACON_TIMEOUT = 200
 STAT_NO_AP_FOUND = 201
 STAT_WRONG_PASSWORD = 202
-STAT_ASSOC_FAIL = 203
+STAT_ASSOC_FAIL = STAT_CONNECT_FAIL = 203
 STAT_HANDSHAKE_TIMEOUT = 204
+STAT_NO_AP_FOUND_W_COMPATIBLE_SECURITY = 210
+STAT_NO_AP_FOUND_IN_AUTHMODE_THRESHOLD = 211
+STAT_NO_AP_FOUND_IN_RSSI_THRESHOLD = 212
 AUTH_OPEN = 0
 AUTH_WEP = 1
 AUTH_WPA_PSK = 2
@@ -27,6 +30,7 @@ AUTH_WAPI_PSK = 8
 AUTH_OWE = 9
 AUTH_WPA3_ENT_192 = 10
 AUTH_WPA3_EXT_PSK = 11
+AUTH_WPA3_EXT_PSK_MIXED_MODE = 12
 AUTH_MAX = 16
 MODE_11B = 1
 MODE_11G = 2
@@ -39,7 +43,7 @@ _SCAN_MS = 2100
 _UNSET = object()
 
 _interfaces = {}
-_names = {"hostname": "mpy-esp32", "country": "XX"}
+_names = {"hostname": "mpy-" + (_facts.chip or "esp32"), "country": "XX"}
 
 
 def _state(id, name, default):
@@ -61,6 +65,12 @@ class WLAN:
     SEC_WPA2_WPA3 = AUTH_WPA2_WPA3_PSK
     SEC_WAPI = AUTH_WAPI_PSK
     SEC_OWE = AUTH_OWE
+    SEC_WPA3_ENT_192 = AUTH_WPA3_ENT_192
+    SEC_WPA3_EXT_PSK = AUTH_WPA3_EXT_PSK
+    SEC_WPA3_EXT_PSK_MIXED_MODE = AUTH_WPA3_EXT_PSK_MIXED_MODE
+    SEC_DPP = 13
+    SEC_WPA3_ENT = 14
+    SEC_WPA2_WPA3_ENT = 15
     PM_NONE = 0
     PM_PERFORMANCE = 1
     PM_POWERSAVE = 2
@@ -79,39 +89,42 @@ class WLAN:
     def __init__(self, interface_id=STA_IF):
         pass
 
+    def __repr__(self):
+        return "<WLAN>"
+
     def _require(self, id):
         if self._id != id:
             raise OSError("STA required" if id == STA_IF else "AP required")
 
     def active(self, is_active=None):
-        return call("wlan.active", self._id, None if is_active is None else bool(is_active))
+        return _call("wlan.active", self._id, None if is_active is None else bool(is_active))
 
     def connect(self, ssid=None, key=None, *, bssid=None):
         self._require(STA_IF)
         if bssid is not None and len(bssid) != 6:
             raise ValueError
-        call("wlan.connect", _text(ssid), _text(key) or "", bssid)
+        _call("wlan.connect", _text(ssid), _text(key) or "", bssid)
 
     def disconnect(self):
         self._require(STA_IF)
-        call("wlan.disconnect")
+        _call("wlan.disconnect")
 
     def isconnected(self):
-        return call("wlan.isconnected") if self._id == STA_IF else False
+        return _call("wlan.isconnected") if self._id == STA_IF else False
 
     def status(self, param=None):
         if param is None:
-            return call("wlan.status") if self._id == STA_IF else None
+            return _call("wlan.status") if self._id == STA_IF else None
         if param == "rssi":
             self._require(STA_IF)
-            return call("wlan.rssi")
+            return _call("wlan.rssi")
         if param == "stations":
             self._require(AP_IF)
             return []
         raise ValueError("unknown status param")
 
     def scan(self):
-        found = call("wlan.scan")
+        found = _call("wlan.scan")
         # It takes that long to listen on all channels, and the program waits for it.
         _time.sleep_ms(_SCAN_MS)
         return [tuple(point) for point in found]
@@ -122,7 +135,7 @@ class WLAN:
                 return self._static
             if self._id == AP_IF:
                 return "192.168.4.1", "255.255.255.0", "192.168.4.1", "0.0.0.0"
-            ip = call("wlan.ip")
+            ip = _call("wlan.ip")
             if ip is None:
                 return ("0.0.0.0",) * 4
             return ip, _NETMASK, _GATEWAY, _GATEWAY
@@ -130,37 +143,40 @@ class WLAN:
             self._static = None
         elif isinstance(settings, (tuple, list)):
             ip, mask, gateway, dns = settings
-            if isinstance(mask, int):
-                mask = (0xFFFFFFFF << (32 - mask)) & 0xFFFFFFFF
-                mask = ".".join([str(byte) for byte in mask.to_bytes(4, "big")])
-            self._static = ip, mask, gateway, dns
+            self._static = ip, _mask(mask) if isinstance(mask, int) else mask, gateway, dns
         else:
             raise ValueError("invalid arguments")
 
-    def ipconfig(self, param=None, **settings):
-        if settings:
-            for name, value in settings.items():
-                if name == "dhcp4":
-                    self._static = None if value else self.ifconfig()
-                elif name == "addr4":
-                    ip, mask = value if isinstance(value, tuple) else value.split("/")
-                    old = self.ifconfig()
-                    self.ifconfig((ip, int(mask) if str(mask).isdigit() else mask) + old[2:])
-                elif name == "gw4":
-                    old = self.ifconfig()
-                    self._static = old[:2] + (value, old[3])
-                else:
-                    raise ValueError("unexpected key")
-            return None
+    def ipconfig(self, *param, **settings):
+        if not settings:
+            return self._ip(_only(param))
+        if param:
+            raise TypeError("can't specify pos and kw args")
+        ip, mask, gateway, dns = self.ifconfig()
+        for name, value in settings.items():
+            if name == "dhcp4" and self._id == STA_IF:
+                self._static = None if value else (ip, mask, gateway, dns)
+                continue
+            if name == "addr4":
+                if isinstance(value, str):
+                    ip, _, prefix = value.partition("/")
+                    mask = _mask(int(prefix)) if prefix else mask
+                elif value is not None:
+                    ip, mask = value
+            elif name == "gw4":
+                gateway = value
+            else:
+                raise ValueError("unexpected key")
+            self._static = ip, mask, gateway, dns
+
+    def _ip(self, param):
         address = self.ifconfig()
         if param == "addr4":
             return address[:2]
         if param == "gw4":
             return address[2]
-        if param == "dhcp4":
+        if param == "dhcp4" and self._id == STA_IF:
             return self._static is None
-        if param == "has_dhcp4":
-            return self._static is None and address[0] != "0.0.0.0"
         raise ValueError("unexpected key")
 
     def config(self, *param, **settings):
@@ -177,7 +193,7 @@ class WLAN:
     def _set(self, name, value):
         if name == "reconnects":
             self._require(STA_IF)
-            call("wlan.reconnects", int(value))
+            _call("wlan.reconnects", int(value))
         elif name in ("hostname", "dhcp_hostname"):
             hostname(value)
         elif name == "mac":
@@ -196,24 +212,27 @@ class WLAN:
         if name == "mac":
             if "mac" in self._settings:
                 return self._settings["mac"]
-            mac = bytearray(call("app.mac"))
+            mac = bytearray(_call("app.mac"))
             mac[5] += self._id  # the access point's is the next one
             return bytes(mac)
         if name in ("ssid", "essid"):
             if self._id == STA_IF:
-                return call("wlan.ssid")
+                return _call("wlan.ssid")
             last = self._get("mac")[3:]
             return self._settings.get("ssid", "ESP_%02X%02X%02X" % tuple(last))
         if name in ("security", "authmode", "hidden"):
             self._require(AP_IF)
             return self._settings.get(_AP_NAMES[name], False if name == "hidden" else 0)
         if name == "channel":
-            return call("wlan.channel")
+            return _call("wlan.channel")
         if name == "reconnects":
             self._require(STA_IF)
-            return call("wlan.reconnects", None)
+            return _call("wlan.reconnects", None)
         if name in ("hostname", "dhcp_hostname"):
+            self._require(STA_IF)
             return hostname()
+        if name == "ifname":
+            return "ap2" if self._id == AP_IF else "st1"
         if name in _DEFAULTS:
             return self._settings.get(name, _DEFAULTS[name])
         raise ValueError("unknown config param")
@@ -236,10 +255,21 @@ def _text(value):
     return value.decode() if isinstance(value, (bytes, bytearray)) else value
 
 
+def _mask(prefix):
+    mask = (0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF
+    return ".".join([str(byte) for byte in mask.to_bytes(4, "big")])
+
+
+def _only(param):
+    if len(param) != 1:
+        raise TypeError("must query one param")
+    return param[0]
+
+
 def hostname(*name):
     if not name:
         return _names["hostname"]
-    if not 0 < len(name[0]) <= 32:
+    if len(name[0]) > 32:
         raise ValueError
     _names["hostname"] = name[0]
 
@@ -252,18 +282,14 @@ def country(*code):
     _names["country"] = code[0]
 
 
-def ipconfig(param=None, **settings):
-    if settings:
-        for name, value in settings.items():
-            if name not in ("dns", "prefer"):
-                raise ValueError("unexpected key")
-            _names[name] = value
-        return None
-    if param == "dns":
+def ipconfig(*param, **settings):
+    if param and settings:
+        raise TypeError("can't specify pos and kw args")
+    if (_only(param) if not settings else "dns") != "dns" or (settings and "dns" not in settings):
+        raise ValueError("unexpected key")
+    if not settings:
         return _names.get("dns") or WLAN(STA_IF).ifconfig()[3]
-    if param == "prefer":
-        return _names.get("prefer", 4)
-    raise ValueError("unexpected key")
+    _names["dns"] = settings["dns"]
 
 
 def phy_mode(*mode):

@@ -2,12 +2,17 @@
 
 import _facts
 from _native import os as _os
-from _rpc import call
-from collections import namedtuple
-from vfs import VfsFat, VfsLfs2, mount, umount
+from _rpc import call as _call
+from collections import namedtuple as _namedtuple
+from vfs import VfsFat as VfsFat
+from vfs import VfsLfs2 as VfsLfs2
+from vfs import mount as mount
+from vfs import umount as umount
 
 chdir = _os.chdir
 getcwd = _os.getcwd
+ilistdir = _os.ilistdir
+listdir = _os.listdir
 mkdir = _os.mkdir
 remove = _os.remove
 rename = _os.rename
@@ -17,16 +22,8 @@ stat = _os.stat
 statvfs = _os.statvfs
 unlink = _os.remove
 
-_Uname = namedtuple("", ("sysname", "nodename", "release", "version", "machine"))
-
-
-def ilistdir(path="."):
-    # The folder that holds the virtual board's own modules is no part of the board.
-    return filter(lambda entry: entry[0] != ".vb", _os.ilistdir(path))
-
-
-def listdir(path="."):
-    return [entry[0] for entry in ilistdir(path)]
+_Uname = _namedtuple("", ("sysname", "nodename", "release", "version", "machine"))
+_AT_ONCE = 1 << 12
 
 
 def uname():
@@ -37,8 +34,16 @@ def uname():
 
 
 def urandom(n):
-    return call("app.random", n)
+    if n <= _AT_ONCE:
+        return _call("app.random", n)
+    return b"".join([_call("app.random", min(_AT_ONCE, n - at)) for at in range(0, n, _AT_ONCE)])
 
 
 def sync():
     pass
+
+
+def dupterm(stream, index=0):
+    # The prompt is on the UART alone; taking away what is not there changes nothing.
+    if stream is not None:
+        raise OSError(22)

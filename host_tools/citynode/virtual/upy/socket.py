@@ -1,11 +1,11 @@
 """`socket` of the ESP32 port: the machine's sockets, with the board's names, routes and errors."""
 
-import io
+import io as _io
 
 import _lwip
 from _native import select as _select
 from _native import socket as _socket
-from _rpc import call
+from _rpc import call as _call
 
 AF_INET = 2
 AF_INET6 = 10
@@ -18,11 +18,12 @@ IPPROTO_UDP = 17
 SOL_SOCKET = 0xFFF
 SO_REUSEADDR = 4
 SO_BROADCAST = 0x20
-SO_KEEPALIVE = 8
 SO_BINDTODEVICE = 0x100B
 IP_ADD_MEMBERSHIP = 3
 TCP_NODELAY = 1
 
+# Those that change nothing on the machine's loopback; 20 is what webrepl hears of data by.
+_KNOWN_OPTIONS = (SO_BROADCAST, SO_BINDTODEVICE, TCP_NODELAY, 20)
 _POLL = 3
 _CLOSE = 4
 _FILENO = 10
@@ -41,7 +42,7 @@ def _lookup(address):
     host, port = address
     if not host:
         return "0.0.0.0", int(port)
-    return (host if _is_ip(host) else call("net.resolve", host, int(port))), int(port)
+    return (host if _is_ip(host) else _call("net.resolve", host, int(port))), int(port)
 
 
 def getaddrinfo(host, port, af=AF_INET, type=SOCK_STREAM, proto=0, flags=0):
@@ -60,7 +61,7 @@ def _tuple(sockaddr):
     return "%d.%d.%d.%d" % tuple(ip), port
 
 
-class socket(io.IOBase):
+class socket(_io.IOBase):
     """A socket; raises what lwIP raises, and EHOSTUNREACH where no link leads."""
 
     def __init__(self, af=AF_INET, type=SOCK_STREAM, proto=0):
@@ -74,6 +75,9 @@ class socket(io.IOBase):
         self._age = _lwip.age
         self._linked = False  # whether it dies with the link
         self._peers = {}  # the machine's addresses of those that were sent to
+
+    def __repr__(self):
+        return "<socket>"
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -101,8 +105,14 @@ class socket(io.IOBase):
         self._timed = False
 
     def setsockopt(self, level, option, value):
+        sock = self._alive()
         if option == SO_REUSEADDR:
-            self._alive().setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, int(value))
+        elif option == IP_ADD_MEMBERSHIP:
+            if len(value) != 8:
+                raise ValueError
+        elif option not in _KNOWN_OPTIONS:
+            print("Warning: lwip.setsockopt() option not implemented")
 
     def makefile(self, *_):
         return self
@@ -152,7 +162,7 @@ class socket(io.IOBase):
             self._alive().listen(backlog)
         except OSError as error:
             raise self._failed(error)
-        call("net.bound", self._port, _local_port(self._fd))
+        _call("net.bound", self._port, _local_port(self._fd))
 
     def accept(self):
         try:

@@ -1,8 +1,11 @@
 """`time` of the ESP32 port: epoch 2000, whole seconds, ticks that wrap at 2**30."""
 
 import _clock
+import _facts
 from _native import time as _time
 
+_WIDER = (1, 27)  # the release from which on times are 64 bits wide
+_MHZ = 240 if _facts.chip == "esp32s3" else 160
 _EPOCH = 946684800  # 2000-01-01 in seconds since 1970
 _MASK = 0x3FFFFFFF
 _HALF = 0x20000000
@@ -22,7 +25,7 @@ def ticks_us():
 
 
 def ticks_cpu():
-    return (_us() * 240) & _MASK
+    return (_us() * _MHZ) & _MASK
 
 
 def ticks_diff(end, start):
@@ -46,6 +49,8 @@ def time_ns():
 def gmtime(seconds=None):
     if seconds is None:
         seconds = time()
+    elif not -0x80000000 <= seconds < 0x80000000 and _facts.release < _WIDER:
+        raise OverflowError("overflow converting long int to machine word")
     return _time.gmtime(int(seconds) + _EPOCH)[:8]
 
 
@@ -64,7 +69,8 @@ def mktime(fields):
         year -= 1
         month += 12
     days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month - 457) // 5 + day
-    return (days - _FIRST_DAY) * 86400 + hour * 3600 + minute * 60 + second
+    seconds = (days - _FIRST_DAY) * 86400 + hour * 3600 + minute * 60 + second
+    return seconds & 0xFFFFFFFF if _facts.release < _WIDER else seconds
 
 
 _FIRST_DAY = 365 * 1999 + 1999 // 4 - 1999 // 100 + 1999 // 400 + (153 * 13 - 457) // 5 + 1

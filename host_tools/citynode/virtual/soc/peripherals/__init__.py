@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from citynode.virtual.air import Air
 from citynode.virtual.chips.bme280 import BME280
 from citynode.virtual.chips.sht4x import SHT4x
 from citynode.virtual.engine import Engine
@@ -11,6 +12,7 @@ from citynode.virtual.soc.peripherals.counters import Counters
 from citynode.virtual.soc.peripherals.i2c import I2C, I2CBus
 from citynode.virtual.soc.peripherals.net import Net
 from citynode.virtual.soc.peripherals.pins import Host, Pins
+from citynode.virtual.soc.peripherals.radio import Radio, RadioSpec
 from citynode.virtual.soc.peripherals.serial import Spi, Uart
 from citynode.virtual.soc.peripherals.system import System
 from citynode.virtual.soc.peripherals.timers import Timers, Watchdog
@@ -60,11 +62,19 @@ class BoardSpec(Protocol):
         """The pin behind the battery's divider, and the divider's ratio."""
         ...
 
+    @property
+    def radio(self) -> RadioSpec | None:
+        """The LoRa radio and its pins."""
+        ...
 
-def hardware(spec: BoardSpec, engine: Engine, world: World, name: str = "") -> list[Peripheral]:
+
+def hardware(
+    spec: BoardSpec, engine: Engine, world: World, name: str = "", air: Air | None = None
+) -> list[Peripheral]:
     """Make the peripherals of one board, with a BME280 (0x76) and an SHT4x (0x44) on its I2C.
 
-    `name` tells the boards of one rack apart: what chance decides, it decides for each anew.
+    `name` tells the boards of one rack apart: what chance decides, it decides for each anew. A
+    board's radio is alone on an air of its own if no `air` is given.
     """
     chip = CHIPS[spec.chip]
     pins = Pins(chip)
@@ -75,6 +85,7 @@ def hardware(spec: BoardSpec, engine: Engine, world: World, name: str = "") -> l
     adc = Adc(pins, lambda: wlan.on)
     if (battery := spec.battery) is not None:
         adc.connect(battery.pin, lambda: world.battery_v / battery.ratio)
+    radios = [Radio(spec.radio, pins, air or Air(engine), name)] if spec.radio else []
     return [
         pins,
         I2C(pins, (bus,)),
@@ -82,10 +93,11 @@ def hardware(spec: BoardSpec, engine: Engine, world: World, name: str = "") -> l
         Net(world.network, wlan),
         Timers(engine, chip.id),
         Watchdog(engine),
-        System(pins),
+        System(engine, pins),
         adc,
         Pwm(pins),
         Counters(pins),
-        Uart(chip.id),
-        Spi(),
+        Uart(engine, chip.id),
+        Spi([radio.bus for radio in radios]),
+        *radios,
     ]

@@ -1,4 +1,4 @@
-"""The ADC with the voltages on its pins, and the PWM outputs."""
+"""The ADC with the voltages on its pins, the DAC and the PWM outputs."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,6 @@ _FULL_SCALE_V = {
     "esp32s3": (0.95, 1.25, 1.75, 3.1),
     "esp32c3": (0.75, 1.05, 1.3, 2.5),
 }
-_PWM_CHANNELS = {"esp32": 16, "esp32s3": 8, "esp32c3": 6}
 
 
 class Adc:
@@ -41,13 +40,17 @@ class Adc:
         app.expose("adc.pins", self._list)
         app.expose("adc.read", self._read)
         app.expose("adc.read_uv", self._read_uv)
+        app.expose("dac.write", self._write)
 
     def reset(self) -> None:
         """Nothing stays: the voltages are the world's."""
 
     def _list(self) -> Value:
-        first, second = _ADC_PINS[self._chip_id]
-        return (*first, *second)
+        return _ADC_PINS[self._chip_id]
+
+    def _write(self, pin: int, value: int) -> None:
+        """Take the ESP32's voltage outputs for what a slow look sees of them."""
+        self._pins.claim(pin, OUT, latch=int(value >= 1 << 7))
 
     def _read(self, pin: int, attenuation: int) -> int:
         """Convert to 12 bits; raises OSError where the radio has the converter."""
@@ -74,7 +77,7 @@ class Pwm:
     def attach(self, app: Host) -> None:
         """Answer the calls of `machine.PWM`; a soft reset stops the outputs."""
         app.at_soft_reset(self.reset)
-        app.expose("pwm.get", self._get)
+        app.expose("pwm.claim", self._claim)
         app.expose("pwm.set", self._set)
         app.expose("pwm.off", self._off)
 
@@ -82,14 +85,11 @@ class Pwm:
         """Stop all outputs."""
         self.outputs.clear()
 
-    def _get(self, pin: int) -> Value:
-        return self.outputs.get(pin)
+    def _claim(self, pin: int) -> None:
+        if pin in self._pins.chip.input_only:
+            raise HardwareError("ValueError", f"PWM not supported on Pin({pin})")
 
     def _set(self, pin: int, freq: int, duty: int) -> None:
-        if pin in self._pins.chip.input_only:
-            raise HardwareError("ValueError", f"PWM not supported on pin {pin}")
-        if pin not in self.outputs and len(self.outputs) >= _PWM_CHANNELS[self._pins.chip.id]:
-            raise HardwareError("ValueError", "out of PWM channels")
         self.outputs[pin] = freq, duty
         # Seen slowly, an output is what it is most of the time.
         self._pins.claim(pin, OUT, latch=int(duty >= 1 << 15))

@@ -47,6 +47,8 @@ class Net:
 
     def _resolve(self, name: str, port: int) -> str:
         """Return the address of a name; raises OSError as lwIP's look-up fails."""
+        if name == "localhost":
+            return "127.0.0.1"  # lwIP knows it without asking
         self.lookups[name] += 1
         address = self._network.resolve(name, port) if self._wlan.up else None
         if address is None:

@@ -99,12 +99,14 @@ class Wlan:
             self._modes[interface] = on
             if interface == _STATION and not on:
                 self._requested = False
-                self._down(0)
+                self._down(_LEFT if self._state is not _State.DOWN else self._reason)
         return self._modes[interface]
 
     def _scan(self) -> Value:
         if not self._modes[_STATION]:
             raise HardwareError("OSError", "STA must be active")
+        if self._state is _State.CONNECTING:
+            return ()  # the driver refuses, of which the port makes an empty list
         return tuple(
             (
                 b"" if point.hidden else point.ssid.encode(),
@@ -112,7 +114,7 @@ class Wlan:
                 point.channel,
                 self._measured(point),
                 point.authmode,
-                point.hidden,
+                False,  # the port does not tell hidden ones apart
             )
             for point in self._world.wifi.audible()
         )
@@ -141,6 +143,11 @@ class Wlan:
     def _status(self) -> int:
         if self._state is _State.UP:
             return _GOT_IP
+        # What hindered the last attempt shows while the next one goes on.
+        if self._reason in (_NO_AP, _AUTH_FAIL):
+            return self._reason
+        if self._reason == _LEFT:
+            return _IDLE
         if self._requested and (not self._attempts_limit or self._attempts < self._attempts_limit):
             return _CONNECTING
         return self._reason or _IDLE

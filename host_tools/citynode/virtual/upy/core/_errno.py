@@ -27,4 +27,3 @@ errorcode = {}
 for _name in list(globals()):
     if _name[0] == "E":
         errorcode[globals()[_name]] = _name
-del _name

@@ -1,5 +1,6 @@
 """The interpreter's own modules, kept from before others take their names."""
 
+import errno
 import gc
 import io
 import micropython

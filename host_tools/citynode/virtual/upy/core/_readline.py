@@ -1,234 +1,259 @@
 """The line editor of the prompt: cursor, history, indentation, completion."""
 
 _KEEP = 8  # lines of history
-_COMPOUND = ("@", "if", "while", "for", "try", "with", "def", "class", "async")
+_COMPOUND = ("if", "while", "for", "try", "with", "def", "class", "async")
 _INDENT = "    "
-_CONTROL = "\x01\x02\x03\x04\x05"
+_IMPORT = "import "
+_COLUMN, _WIDTH = 16, 64  # of the list of names
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+def _is_name(c):
+    return c.isalpha() or c.isdigit() or c == "_"
 
 
 def is_open(text):
     """Tell whether the statement in `text` goes on in the next line."""
-    word = ""
-    for c in text:
-        if not (c.isalpha() or (c == "@" and not word)):
-            break
-        word += c
-        if c == "@":
-            break
-    depth = 0
+    if not text:
+        return False
+    depth = dict.fromkeys(_CLOSING, 0)
     quote = ""
     i = 0
     while i < len(text):
         c = text[i]
-        if quote:
-            if c == "\\":
-                i += 1
-            elif text[i : i + len(quote)] == quote:
-                i += len(quote) - 1
-                quote = ""
-        elif c in "'\"":
-            quote = c * 3 if text[i : i + 3] == c * 3 else c
-            i += len(quote) - 1
-        elif c == "#":
-            while i + 1 < len(text) and text[i + 1] != "\n":
-                i += 1
-        elif c in "([{":
-            depth += 1
-        elif c in ")]}":
-            depth -= 1
+        if c in "'\"" and (not quote or quote[0] == c):
+            # Within a string of one quote the next quote of its kind ends it, even if three come.
+            if text[i : i + 3] == c * 3 and len(quote) != 1:
+                quote = "" if quote else c * 3
+                i += 2
+            elif len(quote) != 3:
+                quote = "" if quote else c
+        elif c == "\\" and quote and text[i + 1 : i + 2] in ("'", '"', "\\"):
+            i += 1
+        elif not quote:
+            for opening, closing in _CLOSING.items():
+                depth[opening] += (c == opening) - (c == closing)
         i += 1
-    if len(quote) == 3 or depth > 0:
+    if len(quote) == 3 or (not quote and any([n > 0 for n in depth.values()])):
         return True
-    if quote:
-        return False
-    return text[-1:] == "\\" or (word in _COMPOUND and text[-1:] != "\n")
+    if text[-1] == "\\":
+        return True
+    return text[-1] != "\n" and _is_compound(text)
+
+
+def _is_compound(text):
+    if text[0] == "@":
+        return True
+    for word in _COMPOUND:
+        if text.startswith(word) and not _is_name(text[len(word) : len(word) + 1] or " "):
+            return True
+    return False
 
 
 class Readline:
-    """Reads lines by `char()`, echoes by `write()`, completes names of `names` (or None)."""
+    """Reads lines by `char()`, echoes by `write()`.
 
-    def __init__(self, char, write, names):
+    `names` are those that Tab completes, `modules()` gives the names of what can be imported;
+    without them Tab completes nothing.
+    """
+
+    def __init__(self, char, write, names=None, modules=None):
         self._char = char
         self._write = write
         self._names = names
+        self._modules = modules
         self._history = []
+        self._indents = True
 
     def read(self, prompt, before=""):
         """Return (control character or "", line); `before` is the statement so far."""
         self._prompt = prompt
+        self._before = before
         self._line = ""
         self._at = 0
-        self._write(prompt)
         self._recalled = -1
-        indent = self._indentation(before)
-        if indent:
-            self._insert(indent)
-        start = len(self._line)
+        self._write(prompt)
+        if not before:
+            self._indents = True
+        self._fresh = self._indents and self._indent(before)
         while True:
-            c = self._next()
-            if c and c in _CONTROL and (len(self._line) == start or c == "\x03"):
-                return c, ""
-            if c == "\r":
+            c = self._char()[0]
+            if c <= 5 and c and (not self._line or c == 3):
+                return chr(c), ""
+            if c == 13:
                 self._write("\n")
                 line = self._line
-                if line.strip() and (not self._history or self._history[0] != line):
+                if line and (not self._history or self._history[0] != line):
                     self._history.insert(0, line)
                     del self._history[_KEEP:]
                 return "", line
+            fresh, self._fresh = self._fresh, False
+            if fresh and c in (9, 32):
+                # Who goes on with blanks after an indentation wants it otherwise.
+                self._indents = False
+                if c == 32:
+                    self._cut(self._at - 3, self._at)
+                continue
             self._key(c)
 
-    def _next(self):
-        byte = self._char()
-        first = byte[0]
-        if first < 0xC0:
-            return chr(first) if first < 0x80 else ""
-        for _ in range(1 if first < 0xE0 else 2 if first < 0xF0 else 3):
-            byte += self._char()
-        try:
-            return byte.decode()
-        except UnicodeError:
-            return ""
+    def _indent(self, before):
+        """Start the line as deep as the one before; tell whether that is deep at all."""
+        lines = before.split("\n")
+        last = lines[-1]
+        blanks = len(last) - len(last.lstrip(" "))
+        if not before:
+            return False
+        if len(lines) > 2 and not last.strip(" ") and not lines[-2].strip(" "):
+            return False  # after two empty lines
+        depth = blanks // 4 + (last[-1:] == ":")
+        self._insert(_INDENT * depth)
+        return depth > 0
 
     def _key(self, c):
-        if c == "\x01":
+        if c == 1:
             self._move(0)
-        elif c == "\x05":
+        elif c == 5:
             self._move(len(self._line))
-        elif c == "\x02":
+        elif c == 2:
             self._move(self._at - 1)
-        elif c == "\x06":
+        elif c == 6:
             self._move(self._at + 1)
-        elif c == "\x04":
+        elif c == 4:
             self._cut(self._at, self._at + 1)
-        elif c == "\x0b":
+        elif c == 11:
             self._cut(self._at, len(self._line))
-        elif c == "\x15":
+        elif c == 21:
             self._cut(0, self._at)
-        elif c in ("\x08", "\x7f"):
-            before = self._line[: self._at]
+        elif c in (8, 127):
             # An indentation goes away as it came: in fours.
-            wide = 4 if before and not before.strip() and len(before) % 4 == 0 else 1
-            self._cut(max(0, self._at - wide), self._at)
-        elif c == "\x0e":
+            blank = not self._line[: self._at].strip(" ")
+            self._cut(self._at - (4 if blank and self._at >= 4 else 1), self._at)
+        elif c == 14:
             self._recall(-1)
-        elif c == "\x10":
+        elif c == 16:
             self._recall(1)
-        elif c == "\t":
+        elif c == 9:
             self._tab()
-        elif c == "\x1b":
+        elif c == 27:
             self._escape()
-        elif c >= " ":
-            self._insert(c)
+        elif 32 <= c < 127:
+            self._insert(chr(c))
 
     def _escape(self):
-        if self._next() not in "[O":
+        kind = self._char()
+        if kind not in (b"[", b"O"):
             return
-        c = self._next()
-        number = ""
-        while c.isdigit():
-            number += c
-            c = self._next()
-        if c == "A":
+        c = self._char()
+        if kind == b"[" and c.isdigit():
+            if self._char() == b"~":
+                c = {b"1": b"H", b"7": b"H", b"4": b"F", b"8": b"F", b"3": b"~"}.get(c, b"")
+            else:
+                return
+        elif kind == b"O" and c not in (b"H", b"F"):
+            return
+        if c == b"A":
             self._recall(1)
-        elif c == "B":
+        elif c == b"B":
             self._recall(-1)
-        elif c == "C":
+        elif c == b"C":
             self._move(self._at + 1)
-        elif c == "D":
+        elif c == b"D":
             self._move(self._at - 1)
-        elif c == "H" or (c == "~" and number in ("1", "7")):
+        elif c == b"H":
             self._move(0)
-        elif c == "F" or (c == "~" and number in ("4", "8")):
+        elif c == b"F":
             self._move(len(self._line))
-        elif c == "~" and number == "3":
+        elif c == b"~":
             self._cut(self._at, self._at + 1)
+
+    # -- drawing --------------------------------------------------------------------------------
+
+    def _back(self, count):
+        if count > 4:
+            self._write("\x1b[%dD" % count)
+        elif count > 0:
+            self._write("\b" * count)
 
     def _move(self, to):
         to = min(max(to, 0), len(self._line))
         if to < self._at:
-            self._write(
-                "\x1b[%dD" % (self._at - to) if self._at - to > 4 else "\b" * (self._at - to)
-            )
+            self._back(self._at - to)
         elif to > self._at:
             self._write(self._line[self._at : to])
         self._at = to
 
-    def _rest(self):
-        """Draw what is right of the cursor again and come back."""
-        rest = self._line[self._at :]
-        self._write("\x1b[K" + rest + ("\x1b[%dD" % len(rest) if rest else ""))
+    def _replace(self, start, stop, text):
+        """Put `text` in the place of a part of the line and the cursor behind it."""
+        old = len(self._line)
+        self._back(self._at - start)
+        self._line = self._line[:start] + text + self._line[stop:]
+        if len(self._line) < old:
+            self._write("\x1b[K")
+        self._write(self._line[start:])
+        self._at = start + len(text)
+        self._back(len(self._line) - self._at)
 
     def _insert(self, text):
-        end = self._at == len(self._line)
-        self._line = self._line[: self._at] + text + self._line[self._at :]
-        self._at += len(text)
-        self._write(text)
-        if not end:
-            self._rest()
+        if text:
+            self._replace(self._at, self._at, text)
 
     def _cut(self, start, stop):
-        if start >= min(stop, len(self._line)):
-            return
-        self._move(start)
-        self._line = self._line[:start] + self._line[stop:]
-        self._rest()
+        start, stop = max(0, start), min(stop, len(self._line))
+        if start < stop:
+            self._replace(start, stop, "")
 
     def _recall(self, step):
         to = self._recalled + step
         if not -1 <= to < len(self._history):
             return
         self._recalled = to
-        self._cut(0, len(self._line))
-        if to >= 0:
-            self._insert(self._history[to])
+        self._replace(0, len(self._line), self._history[to] if to >= 0 else "")
 
-    def _indentation(self, before):
-        """Return the blanks that the next line of a statement starts with."""
-        lines = before.split("\n")
-        last = lines[-1]
-        if not before or (not last.strip() and len(lines) > 1 and last):
-            return last[:-4] if before and last.endswith(_INDENT) else ""
-        blanks = last[: len(last) - len(last.lstrip())]
-        return blanks + _INDENT if last.rstrip()[-1:] == ":" else blanks
+    # -- completion -----------------------------------------------------------------------------
 
     def _tab(self):
         before = self._line[: self._at]
-        if not before.strip():
-            self._insert(" " * (4 - len(before) % 4))
-            return
-        if self._names is None:
-            return
-        start = len(before)
-        while start and (
-            before[start - 1].isalpha() or before[start - 1].isdigit() or before[start - 1] in "_."
-        ):
-            start -= 1
-        *owners, prefix = before[start:].split(".")
-        found = self._candidates(owners, prefix)
+        if (before[-1:] if before else self._before and "\n") in ("\n", " "):
+            self._insert(_INDENT)
+        elif self._names is not None:
+            start = len(before)
+            while start and (_is_name(before[start - 1]) or before[start - 1] == "."):
+                start -= 1
+            self._complete(before, before[start:])
+
+    def _complete(self, before, word):
+        *owners, prefix = word.split(".")
+        found = self._candidates(before, owners, prefix)
         if not found:
+            if word == before and prefix and _IMPORT.startswith(word):
+                self._insert(_IMPORT[len(word) :])
             return
         common = found[0]
         for name in found[1:]:
             while not name.startswith(common):
                 common = common[:-1]
-        if len(common) > len(prefix):
+        if len(common) > len(prefix) or len(found) == 1:
             self._insert(common[len(prefix) :])
-        elif len(found) > 1:
-            self._write("\n")
-            text = ""
-            for name in found:
-                text += name + " " * (16 - len(name) % 16)
-                if len(text) >= 64:
-                    self._write(text.rstrip() + "\n")
-                    text = ""
-            if text:
-                self._write(text.rstrip() + "\n")
+        else:
+            self._list(found)
             self._write(self._prompt + self._line)
-            back = len(self._line) - self._at
-            if back:
-                self._write("\x1b[%dD" % back)
+            self._back(len(self._line) - self._at)
 
-    def _candidates(self, owners, prefix):
+    def _list(self, names):
+        used = _WIDTH  # a new line for the first
+        for name in names:
+            gap = -used % _COLUMN
+            if gap < 2:
+                gap += _COLUMN
+            if used + gap + len(name) <= _WIDTH:
+                self._write(" " * gap + name)
+                used += gap + len(name)
+            else:
+                self._write("\n" + name)
+                used = len(name)
+        self._write("\n")
+
+    def _candidates(self, before, owners, prefix):
         if owners:
             value = self._names.get(owners[0])
             for owner in owners[1:]:
@@ -237,10 +262,7 @@ class Readline:
                 return []
             names = dir(value)
         else:
-            names = list(self._names)
-        shown = [
-            name
-            for name in names
-            if name.startswith(prefix) and (prefix or not name.startswith("_"))
-        ]
-        return sorted(shown)
+            names = self._modules() if before.startswith(_IMPORT) else self._names
+        return sorted(
+            [n for n in names if n.startswith(prefix) and (prefix or not n.startswith("_"))]
+        )

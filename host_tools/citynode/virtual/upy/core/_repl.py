@@ -5,20 +5,23 @@ The protocol of the raw modes is the one of `pyexec.c`; MicroPython documents it
 """
 
 import _facts
+import _heap
 import _native
 import os
 import sys
 from _readline import Readline, is_open
 from _rpc import call
+from _source import Source
 
 _A, _B, _C, _D, _E = "\x01", "\x02", "\x03", "\x04", "\x05"
 _WINDOW = 128  # bytes that the tool may send ahead in raw paste mode
+_EXIT_RESETS = (1, 24)  # the release from which on SystemExit is a soft reset
 _TWICE = (0, 0)
 
 _write = _native.sys.stdout.write
 _in = _native.sys.stdin.buffer
 _main = {}
-forced_exit = False  # set by machine.soft_reset() before its SystemExit
+builtin_modules = ()  # the names that Tab offers after "import"
 
 
 class _SoftReset(Exception):
@@ -47,23 +50,30 @@ def _calm():
 
 
 def _execute(source, name, mode, eof):
-    """Compile and run; print what goes wrong, with the marks of raw mode if `eof`."""
-    global forced_exit
-    forced_exit = False
+    """Compile and run; print what goes wrong, with the marks of raw mode if `eof`.
+
+    Return whether nothing went wrong.
+    """
+    _facts.soft_reset = False
     error = None
     try:
-        call("kbd", 3)
         if callable(source):
             source = source()
-        exec(compile(source, name, mode), _main)
+        if isinstance(source, Source):
+            source = source.compile(name, mode)
+        else:
+            source = compile(source, name, mode)
+        call("kbd", 3)
+        exec(source, _main)
     except BaseException as caught:
         error = caught
+    _heap.release()  # a program that has left it locked could not be told so
     error = _calm() or error
     source = None
     if eof:
         _write(_D)
     if isinstance(error, SystemExit):
-        if forced_exit:
+        if _facts.soft_reset or _facts.release >= _EXIT_RESETS:
             if eof:
                 _write(_D)
             raise _SoftReset
@@ -71,26 +81,29 @@ def _execute(source, name, mode, eof):
         sys.print_exception(error)
     if eof:
         _write(_D)
+    return error is None
 
 
 def _run_file(name):
+    """Run a file if it is there; return whether nothing went wrong."""
     try:
         if os.stat(name)[0] & 0x4000:
-            return
+            return True
         with open(name) as f:
             source = f.read()
     except OSError:
-        return
-    _execute(source, name, "exec", False)
+        return True
+    return _execute(source, name, "exec", False)
 
 
 def main(namespace, raw):
     """Run boot.py, main.py and the REPL; a soft reset ends it by way of the host."""
-    global _main
+    global _main, _reader
     _main = namespace
+    _reader = Readline(_char, _write, _main, lambda: builtin_modules)
     try:
-        _run_file("boot.py")
-        if not raw:
+        # main.py may stand on what boot.py has set up: without the one not the other.
+        if _run_file("boot.py") and not raw:
             _run_file("main.py")
         while True:
             try:
@@ -117,68 +130,54 @@ def _raw():
     _write("raw REPL; CTRL-B to exit\n")
     while True:
         _write(">")
-        line = bytearray()
-        paste = False
+        line = Source()
         while True:
-            c = _char()
-            if c == b"\x01":
-                if line == b"\x05A":
-                    paste = True
-                    break
-                line = bytearray()
+            c = _char()[0]
+            if c == 1 and len(line) == 2 and line[0] == 5:
+                if line[1] == 65:
+                    _write(b"R\x01%c\x00\x01" % _WINDOW)
+                    _execute(_pasted, "<stdin>", "exec", True)
+                else:
+                    _write(b"R\x00")  # a mode that this firmware does not know
+                break
+            if c == 1:
+                line.clear()
                 _write("raw REPL; CTRL-B to exit\n>")
-            elif c == b"\x02":
+            elif c == 2:
+                line.free()
                 _write("\n")
                 return
-            elif c == b"\x03":
-                line = bytearray()
-            elif c == b"\x04":
+            elif c == 3:
+                line.clear()
+            elif c == 4:
+                _write("OK")
+                if not line:
+                    _write("\n")
+                    raise _SoftReset
+                _execute(line, "<stdin>", "exec", True)
                 break
-            elif c == b"\x05" and not line:
-                line += c
-                follow = _char()
-                if follow == b"A":
-                    line += follow
-                else:
-                    # A mode that this firmware does not know.
-                    _write("R\x00>")
-                    line = bytearray()
             else:
-                line += c
-        if paste:
-            _raw_paste()
-            continue
-        _write("OK")
-        if not line:
-            _write("\n")
-            raise _SoftReset
-        _execute(bytes(line), "<stdin>", "exec", True)
-
-
-def _raw_paste():
-    _write(b"R\x01%c\x00\x01" % _WINDOW)
-    _execute(_pasted, "<stdin>", "exec", True)
+                line.append(c)
+        line.free()
 
 
 def _pasted():
     """Take the source that a tool pastes; the interrupt character is part of the protocol."""
-    call("kbd", -1)
-    source = bytearray()
+    source = Source()
     left = _WINDOW
     while True:
-        c = _char()
-        if c == b"\x03" or c == b"\x04":
+        c = _char()[0]
+        if c == 3 or c == 4:
             _write(_D)
-            if c == b"\x03":
+            if c == 3:
+                source.free()
                 raise KeyboardInterrupt
-            break
-        source += c
+            return source
+        source.append(c)
         left -= 1
         if left == 0:
             _write("\x01")
             left = _WINDOW
-    call("kbd", 3)
-    return bytes(source)
 
 
 # -- friendly mode ----------------------------------------------------------------------------
@@ -193,10 +192,9 @@ def _banner():
 
 def _friendly():
     """Serve the prompt until Ctrl-A."""
-    reader = Readline(_char, _write, _main)
     _banner()
     while True:
-        end, line = reader.read(sys.ps1)
+        end, line = _reader.read(sys.ps1)
         if end == _A:
             _write("\n")
             return
@@ -214,13 +212,12 @@ def _friendly():
                 _execute(source, "<stdin>", "exec", False)
         elif line:
             while is_open(line):
-                end, more = reader.read(sys.ps2, line)
+                end, more = _reader.read(sys.ps2, line)
                 if end == _C:
                     line = None
                     _write("\n")
                     break
                 if end == _D:
-                    _write("\n")
                     break
                 line = line + "\n" + more
             if line:
@@ -230,20 +227,21 @@ def _friendly():
 def _paste():
     """Take lines as they are; return the source, or None when it was cancelled."""
     _write("\npaste mode; Ctrl-C to cancel, Ctrl-D to finish\n=== ")
-    source = bytearray()
+    source = Source()
     while True:
         c = _char()
         if c == b"\x03":
             _write("\n")
+            source.free()
             return None
         if c == b"\x04":
             _write("\n")
-            return bytes(source)
+            return source
         if c == b"\r":
-            source += b"\n"
+            source.append(10)
             _write("\n=== ")
         else:
-            source += c
+            source.append(c[0])
             _write(c)
 
 
@@ -251,7 +249,7 @@ def input(prompt=""):
     """Return a line that is typed at the port."""
     call("kbd", -1)
     try:
-        end, line = Readline(_char, _write, None).read(prompt)
+        end, line = _reader.read(prompt)
     finally:
         call("kbd", 3)
     if end == _C:

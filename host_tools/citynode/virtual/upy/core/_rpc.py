@@ -6,6 +6,8 @@ code, and an answer that nobody waits for any more is skipped by its number. A s
 while a call waits must not call itself, it is put off until the call is done.
 """
 
+import _heap
+import _thread
 import builtins
 import json
 import sys
@@ -18,7 +20,8 @@ _read = _file.read
 _write = _file.write
 _head = bytearray(4)
 _number = 0
-busy = False
+_NONE = object()
+_lock = _thread.allocate_lock()
 put_off = None  # what is to be scheduled when the call is done
 
 
@@ -27,12 +30,36 @@ def _receive():
     return _read(unpack_from("<I", _head, 0)[0])
 
 
-def call(name, *args):
-    """Call the host's handler `name`; its OSError or other exception is raised here."""
-    global _number, busy, put_off
+def call(name, a=_NONE, b=_NONE, c=_NONE, d=_NONE, e=_NONE, f=_NONE, g=_NONE):
+    """Call the host's handler `name`; its OSError or other exception is raised here.
+
+    Its arguments are no tuple, and the heap is open while it works: C code does not need the heap
+    for a call either.
+    """
+    global put_off
+    locked = _heap.depth and _heap.release()
+    _lock.acquire()  # threads of the interpreter here have no lock in common
+    try:
+        return _call(name, a, b, c, d, e, f, g)
+    finally:
+        _lock.release()
+        if locked:
+            _heap.restore(locked)
+        if put_off:
+            again, put_off = put_off, None
+            try:
+                schedule(again, None)
+            except RuntimeError:
+                pass  # the queue is full; the host signals again
+
+
+def _call(name, *args):
+    global _number
     items = [name]
     blob = b""
     for arg in args:
+        if arg is _NONE:
+            break
         if isinstance(arg, (bytes, bytearray, memoryview)):
             arg = bytes(arg)
             items.append({"b": len(arg)})
@@ -44,20 +71,13 @@ def call(name, *args):
     _number = (_number + 1) & 0xFF
     number = _number
     pack_into("<IBI", message, 0, 5 + len(text) + len(blob), number, len(text))
-    busy = True
-    try:
-        _write(message + text + blob)
-        while True:
-            answer = _receive()
-            if not answer:
-                raise SystemExit  # the host has closed the line: the board lost its power
-            if answer[0] == number:
-                break
-    finally:
-        busy = False
-        if put_off:
-            again, put_off = put_off, None
-            schedule(again, None)
+    _write(message + text + blob)
+    while True:
+        answer = _receive()
+        if not answer:
+            raise SystemExit  # the host has closed the line: the board lost its power
+        if answer[0] == number:
+            break
     status = answer[1]
     size = unpack_from("<I", answer, 2)[0]
     value = json.loads(answer[6 : 6 + size])
@@ -79,3 +99,8 @@ def _fill(value, answer, at):
         for index in range(len(value)):
             value[index], at = _fill(value[index], answer, at)
     return value, at
+
+
+def busy():
+    """Tell whether a call is under way, which a soft IRQ may have come in the middle of."""
+    return _lock.locked()

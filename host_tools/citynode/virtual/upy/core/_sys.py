@@ -1,124 +1,184 @@
-"""`sys` as the ESP32 has it."""
+"""`sys` as the ESP32 has it; `_facade` shows what is public here."""
 
 import _facts
 import _native
-import io
-from _rpc import call
-from collections import namedtuple
+import io as _io
+from _rpc import call as _call
+from collections import namedtuple as _namedtuple
 
 _sys = _native.sys
 # Frames of the modules that stand in for C code are not shown: on a board there are none.
 _OWN = 'File "/.vb/'
+_EPERM = 1
+_POLL, _FILENO = 3, 10
 
 
-def _part(data, span):
-    """Return what `write(data[, start], length)` means."""
+def _span(data, span):
+    """Return what `write(data[, start], length)` means; text is its UTF-8."""
+    if isinstance(data, str):
+        data = data.encode()
     if len(span) == 2:
         return memoryview(data)[span[0] : span[0] + span[1]]
     return memoryview(data)[: span[0]] if span else data
 
 
-class _RawOut(io.IOBase):
-    def write(self, data, *span):
-        data = bytes(_part(data, span))
-        call("stdout.raw", data)
-        return len(data)
+class _Stdio(_io.IOBase):
+    """What both views of the port have in common; `_fd` is 0 for input, 1 and 2 for output."""
 
-    def ioctl(self, request, argument):
-        return 1 if request == 10 else (argument & 4 if request == 3 else 0)
+    def __init__(self, fd):
+        self._fd = fd
 
+    def __repr__(self):
+        return "<io.%s %d>" % (type(self).__name__, self._fd)
 
-class _Out(io.IOBase):
-    def __init__(self):
-        self.buffer = _RawOut()
+    def __enter__(self):
+        return self
 
-    def write(self, data, *span):
-        return _sys.stdout.write(_part(data, span) if span else data)
-
-    def flush(self):
+    def __exit__(self, *_):
         pass
 
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    def close(self):
+        return self
+
     def ioctl(self, request, argument):
-        return 1 if request == 10 else (argument & 4 if request == 3 else 0)
+        if request == _FILENO:
+            return 1 if self._fd else 0
+        return argument & 4 if request == _POLL else 0
 
+    def readinto(self, buf, size=-1):
+        if self._fd:
+            raise OSError(_EPERM)
+        view = memoryview(buf)
+        return self._fill(view if size < 0 else view[:size])
 
-class _In(io.IOBase):
-    """Text input: a terminal sends CR at the end of a line, the program reads LF."""
-
-    def __init__(self):
-        self.buffer = _sys.stdin.buffer
-
-    def readinto(self, buf):
-        n = self.buffer.readinto(buf)
-        for i in range(n or 0):
-            if buf[i] == 13:
-                buf[i] = 10
-        return n
-
-    def read(self, n=-1):
+    def _take(self, size, ends):
+        """Return `size` bytes; less than none means up to one of `ends`, which is not returned."""
+        if self._fd:
+            raise OSError(_EPERM)
+        if size >= 0:
+            data = bytearray(size)
+            self._fill(memoryview(data))
+            return data
         data = bytearray()
         one = bytearray(1)
-        while n < 0 or len(data) < n:
-            if not self.readinto(one):
-                break
-            if n < 0 and one[0] == 4:  # Ctrl-D ends what has no other end
-                break
+        while self._fill(one) and one[0] not in ends:
             data += one
-        return data.decode()
+        return data
 
-    def readline(self, limit=-1):
-        line = ""
+    def _line(self, limit):
+        if self._fd:
+            raise OSError(_EPERM)
+        line = bytearray()
+        one = bytearray(1)
         while limit < 0 or len(line) < limit:
-            c = self.read(1)
-            line += c
-            if c in ("", "\n"):
+            if not self._fill(one):
+                break
+            line += one
+            if one[0] == 10:
                 break
         return line
 
-    def ioctl(self, request, argument):
-        if request == 10:  # the file descriptor, for select.poll
-            return 0
-        return -1
+    def readlines(self):
+        return list(self)
 
 
-class _Sys:
-    byteorder = "little"
-    maxsize = 0x7FFFFFFF
-    platform = "esp32"
-    ps1 = ">>> "
-    ps2 = "... "
+class FileIO(_Stdio):
+    """The port as bytes."""
 
-    def __init__(self):
-        self.argv = []
-        self.modules = _sys.modules
-        self.path = _sys.path
-        release = _facts.version.split("-")[0]
-        if release[:1] == "v":
-            release = release[1:]
-        numbers = [int(n) if n.isdigit() else 0 for n in release.split(".")][:3]
-        while len(numbers) < 3:
-            numbers.append(0)
-        suffix = "preview" if "-" in _facts.version else ""
-        fields = namedtuple("", ("name", "version", "_machine", "_mpy"))
-        self.implementation = fields(
-            "micropython", tuple(numbers + [suffix]), _facts.machine, _facts.mpy
-        )
-        self.version = "3.4.0; MicroPython %s on %s" % (_facts.version, _facts.built)
-        self.version_info = (3, 4, 0)
-        self.stdin = _In()
-        self.stdout = self.stderr = _Out()
+    _fill = _sys.stdin.buffer.readinto
 
-    def exit(self, value=None):
-        if value is None:
-            raise SystemExit
-        raise SystemExit(value)
+    def read(self, size=-1):
+        return bytes(self._take(size, b""))
 
-    def print_exception(self, error, file=None):
-        text = io.StringIO()
-        _sys.print_exception(error, text)
-        lines = text.getvalue().split("\n")
-        (file or self.stdout).write("\n".join([line for line in lines if _OWN not in line]))
+    def readline(self, limit=-1):
+        return bytes(self._line(limit))
+
+    def write(self, data, *span):
+        data = bytes(_span(data, span))
+        _call("stdout.raw", data)
+        return len(data)
 
 
-def make():
-    return _Sys()
+class TextIOWrapper(_Stdio):
+    """The port as text: a terminal sends CR at the end of a line, the program reads LF."""
+
+    def __init__(self, fd, buffer):
+        super().__init__(fd)
+        self.buffer = buffer
+
+    def _fill(self, view):
+        n = _sys.stdin.buffer.readinto(view)
+        for i in range(n or 0):
+            if view[i] == 13:
+                view[i] = 10
+        return n
+
+    def read(self, size=-1):
+        if size < 0:
+            return self._take(-1, b"\x04").decode()
+        data = bytearray()
+        for _ in range(size):
+            data += self._take(1, b"")
+            # The rest of a character of several bytes.
+            if data[-1] >= 0xC0:
+                data += self._take(1 + (data[-1] >= 0xE0) + (data[-1] >= 0xF0), b"")
+        return data.decode()
+
+    def readline(self, limit=-1):
+        return self._line(limit).decode()
+
+    def write(self, data, *span):
+        if self._fd == 0:
+            raise OSError(_EPERM)
+        return _sys.stdout.write(_span(data, span) if span else data)
+
+
+def exit(value=None):
+    raise SystemExit if value is None else SystemExit(value)
+
+
+def print_exception(error, file=None):
+    if file is not None and not hasattr(file, "write"):
+        raise OSError("stream operation not supported")
+    text = _io.StringIO()
+    _sys.print_exception(error, text)
+    lines = [line for line in text.getvalue().split("\n") if _OWN not in line]
+    if len(lines) > 1 and lines[0].startswith("Traceback") and not lines[1].startswith("  "):
+        del lines[0]  # it came out of C code alone
+    (file or stdout).write("\n".join(lines))
+
+
+argv = []
+byteorder = "little"
+maxsize = 0x7FFFFFFF
+modules = _sys.modules
+path = _sys.path
+platform = "esp32"
+ps1 = ">>> "
+ps2 = "... "
+_buffer = FileIO(0)
+stdin = TextIOWrapper(0, _buffer)
+stdout = TextIOWrapper(1, _buffer)
+stderr = TextIOWrapper(2, _buffer)
+version = "3.4.0; MicroPython %s on %s" % (_facts.version, _facts.built)
+version_info = (3, 4, 0)
+_fields = [
+    ("name", "micropython"),
+    ("version", _facts.release + ("preview" if "preview" in _facts.version else "",)),
+    ("_machine", _facts.machine),
+    ("_mpy", _facts.mpy),
+    ("_build", _facts.build),
+]
+if _facts.release < (1, 25):
+    del _fields[4]
+implementation = _namedtuple("", [name for name, _ in _fields])(*[value for _, value in _fields])
+del FileIO, TextIOWrapper

@@ -1,13 +1,8 @@
-"""`vfs` of the ESP32 port: the interpreter's own, without the mount that the board does not have."""
+"""`vfs` of the ESP32 port: the interpreter's own."""
 
 from _native import vfs as _vfs
 
 VfsFat = _vfs.VfsFat
 VfsLfs2 = _vfs.VfsLfs2
+mount = _vfs.mount
 umount = _vfs.umount
-
-
-def mount(*args, **kwargs):
-    if args or kwargs:
-        return _vfs.mount(*args, **kwargs)
-    return [each for each in _vfs.mount() if each[1] != "/.vb"]

@@ -1,11 +1,17 @@
-"""`machine.ADC` and `machine.PWM` of the ESP32 port."""
+"""`machine.ADC`, `machine.ADCBlock` and `machine.DAC` of the ESP32 port."""
 
+import _facts
 from _rpc import call
 
 from machine._pin import number
 
-_adc_pins = call("adc.pins")
+# Pins of the converters, in the order of their channels.
+_blocks = call("adc.pins")
+_BITS = (9, 10, 11, 12)
+_ATTENUATIONS = 4
+_DAC_PINS = (25, 26)
 _channels = {}
+_units = {}
 
 
 class ADC:
@@ -15,26 +21,21 @@ class ADC:
     ATTN_2_5DB = 1
     ATTN_6DB = 2
     ATTN_11DB = 3
-    WIDTH_9BIT = 9
-    WIDTH_10BIT = 10
-    WIDTH_11BIT = 11
+    if _facts.chip == "esp32":
+        WIDTH_9BIT = 9
+        WIDTH_10BIT = 10
+        WIDTH_11BIT = 11
     WIDTH_12BIT = 12
 
     def __new__(cls, pin, *, atten=-1):
         id = number(pin)
-        if id not in _adc_pins:
-            raise ValueError("invalid pin")
-        if id not in _channels:
-            new = object.__new__(cls)
-            new._pin = id
-            new._atten = 0
-            new._bits = 12
-            _channels[id] = new
-        return _channels[id]
+        for unit in range(len(_blocks)):
+            if id in _blocks[unit]:
+                return _channel(id, unit)
+        raise ValueError("invalid pin")
 
     def __init__(self, pin, *, atten=-1):
-        if atten != -1:
-            self.atten(atten)
+        self.init(atten=atten)
 
     def __repr__(self):
         return "ADC(Pin(%d), atten=%d)" % (self._pin, self._atten)
@@ -43,88 +44,94 @@ class ADC:
         if atten != -1:
             self.atten(atten)
 
+    def block(self):
+        return self._block
+
     def atten(self, atten):
-        if not 0 <= atten <= 3:
+        if not 0 <= atten < _ATTENUATIONS:
             raise ValueError("invalid atten")
         self._atten = atten
 
     def width(self, bits):
-        if not 9 <= bits <= 12:
-            raise ValueError("invalid bits")
-        self._bits = bits
+        self._block._set(bits)
 
     def read(self):
-        return call("adc.read", self._pin, self._atten) >> (12 - self._bits)
+        return call("adc.read", self._pin, self._atten) >> (12 - self._block._bits)
 
     def read_u16(self):
-        raw = call("adc.read", self._pin, self._atten)
-        return raw << 4 | raw >> 8
+        bits = self._block._bits
+        raw = self.read()
+        return raw << (16 - bits) | raw >> (2 * bits - 16)
 
     def read_uv(self):
         return call("adc.read_uv", self._pin, self._atten)
 
 
-class PWM:
-    """An output of the LED controller."""
+class ADCBlock:
+    """One of the two converters."""
 
-    def __init__(self, pin, *args, **kwargs):
-        self._pin = number(pin)
-        running = call("pwm.get", self._pin)
-        self._freq, self._duty = running if running else (5000, 32768)
-        self.init(*args, **kwargs)
+    def __new__(cls, id, *, bits=-1):
+        if not 0 <= id < len(_blocks):
+            raise ValueError("invalid block id")
+        return _unit(id)
+
+    def __init__(self, id, *, bits=-1):
+        self.init(bits=bits)
 
     def __repr__(self):
-        return "PWM(Pin(%d), freq=%d, duty_u16=%d)" % (self._pin, self._freq, self._duty)
+        return "ADCBlock(%d, bits=%d)" % (self._id, self._bits)
 
-    def init(self, freq=-1, duty=-1, *, duty_u16=-1, duty_ns=-1):
-        freq = self._freq if freq == -1 else freq
-        if not 1 <= freq <= 40000000:
-            raise ValueError("frequency must be from 1Hz to 40MHz")
-        value = self._duty
-        if duty_u16 != -1:
-            value = _within(duty_u16, 65535, "duty_u16")
-        elif duty_ns != -1:
-            value = _of_ns(duty_ns, freq)
-        elif duty != -1:
-            value = _within(duty, 1023, "duty") << 6
-        self._set(freq, value)
+    def init(self, *, bits=-1):
+        if bits != -1:
+            self._set(bits)
 
-    def deinit(self):
-        call("pwm.off", self._pin)
+    def connect(self, channel, pin=None, *, atten=-1):
+        pins = _blocks[self._id]
+        if not isinstance(channel, int):
+            channel, pin = None, channel
+        id = pins[channel] if pin is None and channel < len(pins) else pin and number(pin)
+        if id not in pins or (channel is not None and pins[channel] != id):
+            raise ValueError("no matching ADC")
+        adc = _channel(id, self._id)
+        adc.init(atten=atten)
+        return adc
 
-    def freq(self, freq=None):
-        if freq is None:
-            return self._freq
-        self.init(freq)
-
-    def duty(self, duty=None):
-        if duty is None:
-            return self._duty >> 6
-        self._set(self._freq, _within(duty, 1023, "duty") << 6)
-
-    def duty_u16(self, duty=None):
-        if duty is None:
-            return self._duty
-        self._set(self._freq, _within(duty, 65535, "duty_u16"))
-
-    def duty_ns(self, ns=None):
-        if ns is None:
-            return self._duty * 1000000000 // (self._freq << 16)
-        self._set(self._freq, _of_ns(ns, self._freq))
-
-    def _set(self, freq, duty):
-        call("pwm.set", self._pin, freq, duty)
-        self._freq, self._duty = freq, duty
+    def _set(self, bits):
+        if bits not in _BITS:
+            raise ValueError("invalid bits")
+        self._bits = bits
 
 
-def _within(value, limit, name):
-    if not 0 <= value <= limit:
-        raise ValueError("%s must be from 0 to %d" % (name, limit))
-    return value
+def _channel(pin, unit):
+    if pin not in _channels:
+        new = _channels[pin] = object.__new__(ADC)
+        new._pin = pin
+        new._atten = 0
+        new._block = _unit(unit)
+    return _channels[pin]
 
 
-def _of_ns(ns, freq):
-    value = (ns * freq << 16) // 1000000000
-    if not 0 <= value <= 1 << 16:
-        raise ValueError("duty_ns must be from 0 to %d ns" % (1000000000 // freq))
-    return min(value, 65535)
+def _unit(id):
+    if id not in _units:
+        new = _units[id] = object.__new__(ADCBlock)
+        new._id = id
+        new._bits = 12
+    return _units[id]
+
+
+class DAC:
+    """One of the ESP32's two converters of bytes to voltages."""
+
+    def __init__(self, pin):
+        self._pin = number(pin)
+        if self._pin not in _DAC_PINS:
+            raise ValueError("invalid Pin for DAC")
+        self.write(0)
+
+    def __repr__(self):
+        return "DAC(Pin(%d))" % self._pin
+
+    def write(self, value):
+        if not 0 <= value <= 255:
+            raise ValueError("value out of range")
+        call("dac.write", self._pin, value)

@@ -29,7 +29,7 @@ class Counter:
         if args or kwargs:
             self.init(*args, **kwargs)
 
-    def init(self, src, *, edge=RISING, direction=UP, filter_ns=0):
+    def init(self, src, edge=RISING, direction=UP, *, filter_ns=0):
         step = 1 if direction == self.UP else -1
         call("counter.init", self._id, number(src), edge, step)
 

@@ -1,26 +1,29 @@
 """`machine.Pin` and `machine.Signal` of the ESP32 port; the pads are the host's."""
 
 import _irq
-import micropython
+import _wake
+from _native import time
 from _rpc import call
 
 _CHANNEL = 100
+_ETIMEDOUT = 116
 _UNSET = object()
-_gpios, _input_only = call("pin.map")
+_gpios, input_only = call("pin.map")
 _pins = {}
 
 
 class _Irq:
     """What Pin.irq() returns."""
 
+    def __repr__(self):
+        return "<IRQ>"
+
     def __init__(self, pin):
         self._pin = pin
         self._trigger = 0
 
     def __call__(self):
-        handler = self._pin._handler
-        if handler is not None:
-            handler(self._pin)
+        self._pin._on_edge(0)
 
     def trigger(self, trigger=None):
         old = self._trigger
@@ -105,7 +108,9 @@ class Pin:
         if wake is not None and trigger in (self.WAKE_LOW, self.WAKE_HIGH):
             if not isinstance(wake, int) or not 2 <= wake <= 7:
                 raise ValueError("bad wake value")
+            _wake.irq(self._id, trigger == self.WAKE_HIGH)
             return self._irq
+        _wake.release(self._id)
         self._handler = handler
         if handler is None:
             trigger = 0
@@ -116,12 +121,7 @@ class Pin:
         return self._irq
 
     def _on_edge(self, level):
-        handler = self._handler
-        if handler is not None:
-            try:
-                micropython.schedule(handler, self)
-            except RuntimeError:
-                pass  # the queue of 8 is full: the port loses the edge as well
+        _irq.run(self._handler, self)
 
 
 def find(pin):
@@ -147,20 +147,45 @@ def number(pin):
 class Signal:
     """A pin that may be active low."""
 
-    def __init__(self, pin, *args, invert=False, **kwargs):
-        self._pin = pin if hasattr(pin, "value") else Pin(pin, *args, **kwargs)
-        self._invert = bool(invert)
+    def __repr__(self):
+        return "<Signal>"
+
+    def __init__(self, pin, *args, **kwargs):
+        invert = bool(kwargs.pop("invert", False))
+        if hasattr(pin, "value"):
+            if args or kwargs:
+                raise TypeError
+        else:
+            if invert and "value" in kwargs:
+                kwargs["value"] = not kwargs["value"]
+            pin = Pin(pin, *args, **kwargs)
+        self._pin = pin
+        self._invert = invert
 
     def __call__(self, *value):
         return self.value(*value)
 
     def value(self, *value):
         if not value:
-            return self._pin.value() ^ self._invert
-        self._pin.value(bool(*value) ^ self._invert)
+            return int(self._pin.value() ^ self._invert)
+        self._pin.value(int(bool(*value) ^ self._invert))
 
     def on(self):
-        self._pin.value(1 ^ self._invert)
+        self._pin.value(int(1 ^ self._invert))
 
     def off(self):
-        self._pin.value(0 ^ self._invert)
+        self._pin.value(int(0 ^ self._invert))
+
+
+class PinBase:
+    """What a class in Python derives from to be taken for a pin."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+
+def dht_readinto(pin, buf):
+    """Ask a DHT sensor; none is modelled, so the answer never comes."""
+    number(pin)
+    time.sleep_ms(20)
+    raise OSError(_ETIMEDOUT)

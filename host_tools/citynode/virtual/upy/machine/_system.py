@@ -1,6 +1,7 @@
 """Functions of `machine`, and `machine.RTC`: resets, sleep, the clock of the ESP32 port."""
 
 import _clock
+import _facts
 from _native import time as _time
 from _rpc import call as _call
 
@@ -35,6 +36,7 @@ _MHZ = {
     "esp32s3": (20, 40, 80, 160, 240),
     "esp32c3": (20, 40, 80, 160),
 }
+_RTC_MEMORY = 2048
 _chip, _soft = _call("system.facts")
 _freq = 240000000 if _chip == "esp32s3" else 160000000
 
@@ -43,22 +45,24 @@ def reset():
     _call("app.exit", "reset", None)
 
 
-def soft_reset():
-    import _repl
-
-    _repl.forced_exit = True
-    raise SystemExit
+def soft_reset(value=None):
+    _facts.soft_reset = True
+    raise SystemExit if value is None else SystemExit(value)
 
 
 def bootloader(timeout=0):
     _call("app.exit", "bootloader", None)
 
 
-def deepsleep(sleep_ms=0):
-    _call("app.exit", "deepsleep", sleep_ms or None)
+def deepsleep(sleep_ms=None):
+    _call("wake.sleeping")
+    _call("app.exit", "deepsleep", sleep_ms)
 
 
-def lightsleep(sleep_ms=0):
+def lightsleep(sleep_ms=None):
+    if sleep_ms is None:
+        while True:
+            _time.sleep_ms(1000)
     _time.sleep_ms(sleep_ms)
 
 
@@ -112,32 +116,85 @@ def time_pulse_us(pin, pulse_level, timeout_us=1000000):
     return _clock.us() - start
 
 
+def bitstream(pin, encoding, timing, data):
+    """Send bits as pulses; nothing that a board has listens to them."""
+    if encoding != 0:
+        raise ValueError("encoding")
+    if len(timing) != 4:
+        raise ValueError("requires 4 items")
+    if isinstance(pin, int):
+        raise TypeError("expecting a pin")
+    low_ns = sum(timing[:2])
+    _time.sleep_us(len(data) * 8 * low_ns // 1000)
+    pin.value(0)
+
+
+class _Memory:
+    """`mem8` and its like: registers and RAM of the chip, which are not there to be read."""
+
+    def __init__(self, size):
+        self._size = size
+        self._words = {}
+
+    def __repr__(self):
+        return "<%d-bit memory>" % (8 * self._size)
+
+    def _check(self, address):
+        if address % self._size:
+            raise ValueError("address %08x is not aligned to %d bytes" % (address, self._size))
+        return address
+
+    def __getitem__(self, address):
+        return self._words.get(self._check(address), 0)
+
+    def __setitem__(self, address, value):
+        self._words[self._check(address)] = value & ((1 << 8 * self._size) - 1)
+
+
+mem8 = _Memory(1)
+mem16 = _Memory(2)
+mem32 = _Memory(4)
+
+
 class RTC:
     """The clock of the chip and its memory that outlives deep sleep."""
+
+    def __repr__(self):
+        return "<RTC>"
 
     def __new__(cls):
         return _rtc
 
     def init(self, date):
-        self.datetime(date)
+        """Set the clock; unlike in `datetime` the hour comes fourth."""
+        self._set(date, 3)
 
     def datetime(self, date=None):
-        if date is None:
-            ns = _clock.unix_ns()
-            seconds = ns // 1000000000
-            year, month, day, hour, minute, second, weekday = _time.gmtime(seconds)[:7]
-            return year, month, day, weekday, hour, minute, second, ns // 1000 % 1000000
-        year, month, day, _, hour, minute, second, us = date
+        if date is not None:
+            self._set(date, 4)
+            return None
+        ns = _clock.unix_ns()
+        year, month, day, hour, minute, second, weekday = _time.gmtime(ns // 1000000000)[:7]
+        return year, month, day, weekday, hour, minute, second, ns // 1000 % 1000000
+
+    def _set(self, date, hour_index):
+        date = tuple(date)
+        if len(date) != 8:
+            raise ValueError("requested length 8 but object has length %d" % len(date))
+        year, month, day = date[:3]
+        hour, minute, second = date[hour_index : hour_index + 3]
         # The days of a year that begins in March make all months alike but the last.
         y, m = (year, month) if month > 2 else (year - 1, month + 12)
         days = 365 * y + y // 4 - y // 100 + y // 400 + (153 * m - 457) // 5 + day - 719469
         seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
-        _clock.set_unix_ns((seconds * 1000000 + us) * 1000)
+        _clock.set_unix_ns((seconds * 1000000 + date[7]) * 1000)
 
     def memory(self, data=None):
         if data is None:
             return _call("app.rtc_memory", None)
-        _call("app.rtc_memory", data.encode() if isinstance(data, str) else data)
+        if len(data) > _RTC_MEMORY:
+            raise ValueError("buffer too long")
+        _call("app.rtc_memory", data.encode() if isinstance(data, str) else bytes(data))
 
 
 _rtc = object.__new__(RTC)

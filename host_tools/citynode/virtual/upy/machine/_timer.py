@@ -1,48 +1,55 @@
 """`machine.Timer` and `machine.WDT` of the ESP32 port; both run on the host."""
 
+import _facts
 import _irq
-import micropython
 from _rpc import call
 
 _CHANNEL = 200
+_CHECKED = (1, 25)  # the release from which on other numbers than the chip's are refused
+_KNOWS_HARD = (1, 27)
+_VIRTUAL = (1, 29)  # and from which on -1 is a timer in software, as many as wanted
 _count = call("timer.count")
 _timers = {}
-_soft = [0]
+_virtual = [0]
 
 
 class Timer:
-    """A timer: 0 to 3 are the hardware's, each -1 is one more."""
+    """A timer of the chip, or one in software where the release has them."""
 
     ONE_SHOT = 0
     PERIODIC = 1
 
-    def __new__(cls, id, *args, **kwargs):
-        if id == -1:
-            number = _count + _soft[0]
-            _soft[0] += 1
-        else:
-            number = id % _count  # the port takes the lower bits as well
+    def __new__(cls, id, **kwargs):
+        number = id
+        if id == -1 and _facts.release >= _VIRTUAL:
+            number = _count + _virtual[0]
+            _virtual[0] += 1
+        elif _facts.release < _CHECKED:
+            number = id & (_count - 1)  # only the lower bits were looked at
+        elif not 0 <= id < _count:
+            raise ValueError("invalid Timer number")
         if number not in _timers:
-            new = object.__new__(cls)
+            new = _timers[number] = object.__new__(cls)
             new._number = number
             new._id = -1 if number >= _count else number
             new._mode = 0
             new._period_us = 0
             new._callback = None
-            _timers[number] = new
         return _timers[number]
 
-    def __init__(self, id, *args, **kwargs):
-        if args or kwargs:
-            self.init(*args, **kwargs)
+    def __init__(self, id, **kwargs):
+        if kwargs:
+            self.init(**kwargs)
 
     def __repr__(self):
         mode = "PERIODIC" if self._mode else "ONE_SHOT"
         return "Timer(%d, mode=%s, period=%d)" % (self._id, mode, self._period_us // 1000)
 
     def init(
-        self, *, mode=1, callback=None, period=0xFFFFFFFF, tick_hz=1000, freq=None, hard=False
+        self, *, mode=1, callback=None, period=0xFFFFFFFF, tick_hz=1000, freq=None, hard=None
     ):
+        if hard is not None and _facts.release < _KNOWS_HARD:
+            raise TypeError("extra keyword arguments given")
         if hard:
             raise ValueError("hard Timers are not implemented")
         if freq is not None:
@@ -63,22 +70,28 @@ class Timer:
         return call("timer.value", self._number)
 
     def _alarm(self, _):
-        if self._callback is not None:
-            try:
-                micropython.schedule(self._callback, self)
-            except RuntimeError:
-                pass  # the queue of 8 is full: the port loses the alarm as well
+        _irq.run(self._callback, self)
 
 
 class WDT:
-    """The task watchdog."""
+    """The task watchdog: there is one."""
 
-    def __init__(self, id=0, timeout=5000):
+    def __repr__(self):
+        return "<WDT>"
+
+    def __new__(cls, id=0, timeout=5000):
         if id != 0:
             raise ValueError
         if timeout <= 0:
             raise ValueError("WDT timeout too short")
         call("wdt.start", timeout)
+        return _wdt
+
+    def __init__(self, id=0, timeout=5000):
+        pass
 
     def feed(self):
         call("wdt.feed")
+
+
+_wdt = object.__new__(WDT)

@@ -1,0 +1,1 @@
+"""A module that `_facade` makes into another one."""

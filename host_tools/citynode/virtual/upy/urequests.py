@@ -1,0 +1,3 @@
+"""`urequests`: the old name of `requests`."""
+
+from requests import *  # noqa: F403
