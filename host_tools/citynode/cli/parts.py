@@ -167,9 +167,11 @@ class Display:
             return
         task = self._task(outcome.port)
         task.finished_time = None
+        text = f"[{_COLOURS[outcome.verdict]}]{outcome.verdict.value}[/]"
         if outcome.verdict is Verdict.PASS:
             task.total = 1.0
-        text = f"[{_COLOURS[outcome.verdict]}]{outcome.verdict.value}[/] {outcome.step.value}"
+        else:
+            text += f" {outcome.step.value}"
         self._progress.update(task.id, description=text, completed=task.total)
         self._progress.stop_task(task.id)
 

@@ -17,7 +17,7 @@ from citynode.resources import micropython
 from citynode.virtual.engine import Engine
 from citynode.virtual.soc.app import MicroPythonApp
 from citynode.virtual.soc.board import Board, Parts
-from citynode.virtual.soc.boot import boot
+from citynode.virtual.soc.boot import BootChain
 from citynode.virtual.soc.chip import CHIPS, Chip
 from citynode.virtual.soc.efuse import EFuse
 from citynode.virtual.soc.flash import NorFlash
@@ -207,13 +207,13 @@ class Rack:
         identity = f"{kind}-{number}"
         home = folder / identity
         home.mkdir(parents=True, exist_ok=True)
-        mac = mac_address(chip, self.engine.rng(f"mac {identity}"))
+        mac = _kept_mac(home / "mac", mac_address(chip, self.engine.rng(f"mac {identity}")))
         path = home / "flash.bin"
         fresh = not path.exists()
         flash = NorFlash(path, spec.flash_mib * _MIB)
         if fresh and self._image is not None:
             write_image(flash, chip, self._image)
-        efuse = EFuse(chip, mac)
+        efuse = EFuse(chip, mac, home / "efuse.bin")
         app = MicroPythonApp(self.engine, flash, chip, interpreter)
         peripherals = hardware(spec, self.engine, world, identity)
         for peripheral in peripherals:
@@ -227,7 +227,7 @@ class Rack:
             flash=flash,
             parts=Parts(
                 make_loader=lambda: RomLoader(chip, flash, efuse),
-                boot=lambda cause: boot(flash, chip, cause),
+                boot=BootChain(flash, chip),
                 download_log=chip.download_log,
                 app=app,
                 peripherals=peripherals,
@@ -246,6 +246,18 @@ class Rack:
 def mac_address(chip: Chip, rng: random.Random) -> bytes:
     """Draw a base MAC (6 bytes); a multiple of four, as the chip counts three more from it."""
     return _OUI[chip.id] + bytes((rng.randrange(256), rng.randrange(256), rng.randrange(64) << 2))
+
+
+def _kept_mac(path: Path, drawn: bytes) -> bytes:
+    """Return the MAC of a board that was there before, whatever the seed; else keep this one."""
+    try:
+        kept = bytes.fromhex(path.read_text(encoding="ascii"))
+        if len(kept) == len(drawn):
+            return kept
+    except (OSError, ValueError):
+        pass
+    path.write_text(drawn.hex(), encoding="ascii")
+    return drawn
 
 
 def write_image(flash: NorFlash, chip: Chip, image: Path) -> None:
