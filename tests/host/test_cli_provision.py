@@ -97,7 +97,7 @@ def test_identity_and_configuration_are_written_and_nothing_else(bench, board, s
         wait_for(lambda: LOG_LINE.search(log.data))  # it runs again
 
     again = provision(board, way=way)
-    assert (again.code, again.row["changed"], again.row["written_bytes"]) == (0, [], 0)
+    assert (again.code, again.row["changed"], again.row["written_bytes"]) == (0, [], 0), again
     assert stored(state) == {board.mac.hex(): identity}
 
 

@@ -31,6 +31,10 @@ SSID, PASSWORD = "citynode-bench", "bochum-bench"  # the bench's access point
 NVS, NVS_SIZE = 0x9000, 0x6000
 FILES = 0x200000  # where the stand-in's file system begins, on all three chips
 
+# Shells start what is in the background with Ctrl-C ignored, and that is inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 class PowerCutError(Exception):
     """The supply of a board fails in the middle of what its flash does."""

@@ -14,7 +14,7 @@ from citynode.virtual.world import World
 from citynode.virtual.world.weather import Conditions, Weather
 
 _FLASH = 4 << 20
-_LIMIT_NS = 3_000_000_000
+_LIMIT_NS = 20_000_000_000
 PROMPT = b">>> "
 
 
@@ -80,6 +80,10 @@ class Terminal:
         assert said.endswith(end), said[-2000:]
         self.output.clear()
         return said
+
+    def pause(self, seconds):
+        """Let the program run on."""
+        self.engine.run(until=self.engine.clock.now_ns() + round(seconds * 1e9))
 
     def type(self, keys, end=PROMPT):
         """Send keys and return what comes back, up to `end`."""

@@ -338,7 +338,7 @@ def test_the_second_stage_chooses_a_slot(tmp_path, entries, good, running):
 
 
 @settings(
-    max_examples=60,
+    max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -53,7 +53,12 @@ True
 @pytest.mark.parametrize(
     ("release", "virtual", "four", "hard"),
     [
-        ((1, 24), "Timer(3, mode=ONE_SHOT, period=0)", "Timer(0, mode=ONE_SHOT, period=0)", "extra"),
+        (
+            (1, 24),
+            "Timer(3, mode=ONE_SHOT, period=0)",
+            "Timer(0, mode=ONE_SHOT, period=0)",
+            "extra",
+        ),
         ((1, 25), "invalid Timer number", "invalid Timer number", "extra"),
         ((1, 27), "invalid Timer number", "invalid Timer number", "hard"),
         ((1, 29), "Timer(-1, mode=ONE_SHOT, period=0)", "invalid Timer number", "hard"),
@@ -215,7 +220,8 @@ def test_counter_counts_without_the_program(board):
     board.upy.expose("test.pulses", lambda pin, count: board.pins.pulse(pin, count))
     board.pins.drive(4, 1)
     assert (
-        board.run("""
+        board.run(
+            """
 from machine import Counter, Pin
 from _rpc import call
 counter = Counter(0, Pin(4, Pin.IN, Pin.PULL_UP), edge=Counter.FALLING)

@@ -392,7 +392,7 @@ def requests():
     stream=st.lists(st.one_of(requests(), st.binary(max_size=60)), max_size=30),
     cut=st.integers(1, 400),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_no_input_makes_the_loader_fail(tmp_path_factory, chip, stub, stream, cut):
     tool = Tool(chip, tmp_path_factory.mktemp("rom"))
     tool.attach()

@@ -1,5 +1,6 @@
 """The command line: one module per verb; this one only gathers them and turns errors into lines."""
 
+import os
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -75,7 +76,11 @@ def main() -> NoReturn:
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         print("citynode: interrupted", file=sys.stderr)
-        sys.exit(2)
+        # Python ends by the signal itself, whatever is raised here, where Ctrl-C has met it in code
+        # made of a string (dataclasses). All that has to be cleaned up has been.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)
 
 
 def _one_line(error: ClickException) -> str:

@@ -14,6 +14,7 @@ import filelock
 from citynode.boards import load_board
 from citynode.errors import CitynodeError
 from citynode.resources import micropython
+from citynode.virtual.air import Air
 from citynode.virtual.engine import Engine
 from citynode.virtual.soc.app import MicroPythonApp
 from citynode.virtual.soc.board import Board, Parts
@@ -68,6 +69,7 @@ class Rack:
         image: Path | None = None,
     ) -> None:
         self.engine = Engine(seed)
+        self.air = Air(self.engine)
         self.boards: list[Board] = []
         self._kinds = [board] if isinstance(board, str) else list(board)
         self._count = count
@@ -215,7 +217,7 @@ class Rack:
             write_image(flash, chip, self._image)
         efuse = EFuse(chip, mac, home / "efuse.bin")
         app = MicroPythonApp(self.engine, flash, chip, interpreter)
-        peripherals = hardware(spec, self.engine, world, identity)
+        peripherals = hardware(spec, self.engine, world, identity, self.air)
         for peripheral in peripherals:
             peripheral.attach(app)
         board = Board(

@@ -45,9 +45,7 @@ class Timer:
         mode = "PERIODIC" if self._mode else "ONE_SHOT"
         return "Timer(%d, mode=%s, period=%d)" % (self._id, mode, self._period_us // 1000)
 
-    def init(
-        self, *, mode=1, callback=None, period=0xFFFFFFFF, tick_hz=1000, freq=None, hard=None
-    ):
+    def init(self, *, mode=1, callback=None, period=0xFFFFFFFF, tick_hz=1000, freq=None, hard=None):
         if hard is not None and _facts.release < _KNOWS_HARD:
             raise TypeError("extra keyword arguments given")
         if hard:
