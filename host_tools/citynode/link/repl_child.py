@@ -17,6 +17,11 @@ from citynode.link.serialio import PortError, open_port
 _BAUD = 115200
 _RESET = "import machine\nmachine.reset()"
 _PAUSE_S = 0.5
+_LOOK_S = 0.02
+_READ_S = 5.0  # for single reads; the tools' own would wait for ever
+_ENTER_S = 3.0  # for each step into the raw REPL; what is sent while a board starts is lost
+_TO_PROMPT = b"\r\x03\x02"  # out of a program, out of the raw REPL
+_PROMPT = b">>> "
 _PASSING = ("no_port", "busy", "lost")  # what may be over in a moment
 
 
@@ -32,10 +37,10 @@ class _Mpremote:
     """MicroPython's own tool."""
 
     def __init__(self, port: str) -> None:
-        self._link: Any = SerialTransport(port, _BAUD)
+        self._link: Any = SerialTransport(port, _BAUD, timeout=_READ_S)
 
     def enter(self) -> None:
-        self._link.enter_raw_repl(soft_reset=True)
+        self._link.enter_raw_repl(soft_reset=True, timeout_overall=_ENTER_S)
 
     def run(self, code: str) -> str:
         output: bytes = self._link.exec(code)
@@ -58,8 +63,18 @@ class _Ampy:
         if "://" in port:
             raise Failure("local_only")
         self._link: Any = Pyboard(port, _BAUD)
+        self._link.serial.timeout = _READ_S
 
     def enter(self) -> None:
+        # ampy waits for a minute if the board is still starting and does not hear it.
+        line = self._link.serial
+        line.write(_TO_PROMPT)
+        said, end = b"", time.monotonic() + _ENTER_S
+        while not said.endswith(_PROMPT):
+            if time.monotonic() > end:
+                raise PyboardError("no prompt")
+            said += line.read(line.in_waiting)
+            time.sleep(_LOOK_S)
         self._link.enter_raw_repl()
 
     def run(self, code: str) -> str:
@@ -97,6 +112,7 @@ class Repl:
                 if self._link is None:
                     self._link = self._reach(port, transport)
                 self._link.enter()
+                self._link.run("")  # what the board still had to say has been read after this
                 return
             except (TransportError, PyboardError):
                 failure: Exception = Failure("no_repl")
