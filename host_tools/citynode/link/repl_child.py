@@ -112,7 +112,7 @@ class Repl:
                 if self._link is None:
                     self._link = self._reach(port, transport)
                 self._link.enter()
-                self._link.run("")  # what the board still had to say has been read after this
+                self._link.run("pass")  # what the board still had to say has been read after this
                 return
             except (TransportError, PyboardError):
                 failure: Exception = Failure("no_repl")
