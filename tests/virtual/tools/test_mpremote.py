@@ -153,3 +153,13 @@ def test_repl_over_a_terminal(board):
         os.write(ours, b"\x1d")
         assert repl.wait(20) == 0
     os.close(ours)
+
+
+def test_bootloader_waits_for_a_download(tool, board, rack):
+    """`mpremote bootloader` leaves the chip where esptool finds it without a reset."""
+    tool.mpremote("bootloader")
+    deadline = time.monotonic() + 10
+    while board.state.value == "running" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    said = tool.run("esptool", "--port", tool.port, "--before", "no-reset", "read-mac").stdout
+    assert rack.call(lambda: board.mac.hex(":")) in said
