@@ -29,7 +29,8 @@ def noise(chance):
 def seeds():
     """Return a full frame of every type, and a configuration's kind of map."""
     found = []
-    for kind, (_, rows) in RECORDS.items():
+    for kind in sorted(RECORDS):  # MicroPython's dicts have an order of their own
+        rows = RECORDS[kind][1]
         values = [row[5] * row[3] / row[2] for row in rows]
         found.append(frame.encode(kind, 12345, 1750000000, 1, values))
         found.append(frame.encode(kind, 1, -5, 0, values[: len(values) // 2]))
@@ -68,7 +69,7 @@ def outcome(data):
             said += b"|%d %d %d" % (record.kind, record.seq, record.status) + fold(record.values)
             assert (record.t is None) != (record.age_s is None)
     except FrameError as error:
-        said += b"|" + str(error).encode()
+        said += b"|" + error.kind.encode() + fold(error.detail)
     try:
         said += b"|%d" % frame.peek(data)[2] + frame.restamp(data, 7)
     except FrameError as error:
