@@ -4,13 +4,13 @@ import io
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from citynode.cli import parts
 from citynode.cli.soak import broker_address
 from citynode.doctor import broker as brokers
 from citynode.doctor import machine, software
@@ -26,27 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor_command(
-    broker: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CITYNODE_BROKER",
-            metavar="HOST[:PORT]",
-            show_default=False,
-            help="MQTT broker that the nodes send to.",
-        ),
-    ] = None,
-    identity_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--identity",
-            show_default=False,
-            help="File with mqtt_user and mqtt_pass (mode 600); else CITYNODE_MQTT_USER, …_PASS.",
-        ),
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option(show_default=False, help="CA certificate of the broker: connect over TLS."),
-    ] = None,
+    broker: parts.BrokerAddress = None,
+    identity_file: parts.BrokerLogin = None,
+    ca: parts.BrokerCa = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per finding.")] = False,
 ) -> None:
     """Look for what would get in the way; each finding is a line with its cure.

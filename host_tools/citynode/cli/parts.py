@@ -64,6 +64,30 @@ CaFile = Annotated[
     Path | None,
     typer.Option("--ca", show_default=False, help="CA certificate of the broker (PEM or DER)."),
 ]
+BrokerAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        envvar="CITYNODE_BROKER",
+        metavar="HOST[:PORT]",
+        show_default=False,
+        help="MQTT broker that the nodes send to.",
+    ),
+]
+BrokerLogin = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity",
+        show_default=False,
+        help="File with mqtt_user and mqtt_pass (mode 600); else CITYNODE_MQTT_USER, …_PASS.",
+    ),
+]
+BrokerCa = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca", show_default=False, help="CA certificate of the broker: connect over TLS."
+    ),
+]
 Renew = Annotated[
     bool,
     typer.Option("--renew-identity", help="Give known boards a new identity."),

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from citynode import identity
+from citynode.cli import parts
 from citynode.errors import CitynodeError
 from citynode.link import ports
 from citynode.soak.account import Account
@@ -43,27 +44,9 @@ def soak_command(
         ),
     ] = None,
     duration: Annotated[str, typer.Option(help="How long: 90s, 10m, 24h, 7d.")] = "10m",
-    broker: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CITYNODE_BROKER",
-            metavar="HOST[:PORT]",
-            show_default=False,
-            help="MQTT broker that the nodes send to; without it only the ports are watched.",
-        ),
-    ] = None,
-    identity_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--identity",
-            show_default=False,
-            help="File with mqtt_user and mqtt_pass (mode 600); else CITYNODE_MQTT_USER, …_PASS.",
-        ),
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option(show_default=False, help="CA certificate of the broker: connect over TLS."),
-    ] = None,
+    broker: parts.BrokerAddress = None,
+    identity_file: parts.BrokerLogin = None,
+    ca: parts.BrokerCa = None,
     silence: Annotated[
         str | None,
         typer.Option(
@@ -81,6 +64,7 @@ def soak_command(
 ) -> None:
     """Count what running nodes accept and deliver, restarts and heap; give a verdict.
 
+    Without a broker only the ports are watched.
     Nothing is reset or interrupted. Ends with 0 if all nodes passed, 1 if
     one failed, 2 if it was interrupted: the verdict is then on what was seen.
     """

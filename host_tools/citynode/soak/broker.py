@@ -12,6 +12,7 @@ from amqtt.broker import Broker
 from citynode.errors import CitynodeError
 
 _START_S = 10.0
+_TURNS = 10  # of the loop, in which connections that were closed let go of their sockets
 
 # It tells of every client that comes and goes.
 logging.getLogger("amqtt").setLevel(logging.CRITICAL + 1)
@@ -41,6 +42,8 @@ class _Loop:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

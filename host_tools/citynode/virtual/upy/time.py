@@ -11,9 +11,18 @@ _MASK = 0x3FFFFFFF
 _HALF = 0x20000000
 
 sleep = _time.sleep
-sleep_ms = _time.sleep_ms
 sleep_us = _time.sleep_us
 _us = _clock.us
+
+
+def sleep_ms(ms):
+    start = _us()
+    _time.sleep_ms(ms)
+    # The interpreter counts whole milliseconds and ends up to one early; the port never does.
+    left = start + 1000 * ms - _us()
+    while left > 0:
+        _time.sleep_us(left)
+        left = start + 1000 * ms - _us()
 
 
 def ticks_ms():
