@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import cbor2
 
+from citynode.wire import unbatch
 from citynode.wire.cbor import UNDEFINED, Undefined
 from citynode.wire.frame import FrameError
 from citynode.wire.schema import RECORDS, STATUS, VERSION
@@ -15,6 +16,8 @@ Value = int | float | str | Undefined | None
 _MAX_U32 = 0xFFFFFFFF
 _MAX_STATUS = 0xFFFF
 _MAX_ITEMS = 64
+_HEAD = 4  # items of an open frame before its values
+_BATCH = 7  # items of a batch
 
 # Whatever a decoder of untrusted bytes may raise besides its own error: sizes it cannot hold,
 # text and tag contents it cannot turn into objects, keys that cannot be hashed.
@@ -149,44 +152,62 @@ class Record:
 
 
 def decode(frame: bytes) -> list[Record]:
-    """Return the records of a frame; raises FrameError and nothing else, whatever the bytes."""
+    """Return the records of a frame: one, or those of a batch, oldest first.
+
+    Raises FrameError and nothing else, whatever the bytes.
+    """
     items = _load(frame)
-    kind = items[0]
-    if type(kind) is not int:
+    head = items[0]
+    if type(head) is not int:
         raise FrameError("shape")
-    if kind < 0:
-        raise FrameError("batch")
+    kind = head if head >= 0 else -1 - head
     if kind not in RECORDS:
         raise FrameError("type", kind)
-    if len(items) < 4:
+    if len(items) < (_HEAD if head >= 0 else _BATCH):
         raise FrameError("shape")
     seq = _integer("seq", items[1], 0, _MAX_U32)
     t = _integer("t", items[2], -1 - _MAX_U32, _MAX_U32)
     status = _integer("status", items[3], 0, _MAX_STATUS)
-    raws = items[4:]
+    if head >= 0:
+        end = _HEAD + len(FIELDS[kind])
+        _check_later(items[end:])
+        return [_record(kind, seq, t, status, items[_HEAD:end])]
+    dt, n = unbatch.check(seq, t, items[4], items[5])
+    _check_later(items[_BATCH:])
+    statuses, columns = unbatch.read(kind, n, status, items[6])
+    return [
+        _record(kind, seq + i, t + i * dt, statuses[i], [column[i] for column in columns])
+        for i in range(n)
+    ]
+
+
+def _record(kind: int, seq: int, t: int, status: int, raws: list[object]) -> Record:
+    """Return a record of what was on the air for its first fields."""
     values: dict[str, Value] = {}
     for place, field in enumerate(FIELDS[kind]):
         raw = raws[place] if place < len(raws) else None
-        if raw is None or raw is cbor2.undefined:
+        if raw is None or raw is cbor2.undefined or raw is UNDEFINED:
             values[field.name] = None if raw is None else UNDEFINED
         elif type(raw) is int:
             values[field.name] = field.physical(raw)
         else:
             raise FrameError("value", field.name)
-    if any(isinstance(extra, float) for extra in raws[len(values) :]):
-        raise FrameError("value", "later field")
     known = t >= 0
-    return [
-        Record(
-            kind=kind,
-            name=RECORDS[kind][0],
-            seq=seq,
-            t=t if known else None,
-            age_s=None if known else -1 - t,
-            status=status,
-            values=values,
-        )
-    ]
+    return Record(
+        kind=kind,
+        name=RECORDS[kind][0],
+        seq=seq,
+        t=t if known else None,
+        age_s=None if known else -1 - t,
+        status=status,
+        values=values,
+    )
+
+
+def _check_later(items: list[object]) -> None:
+    """Refuse what no later schema may have added: a float has several encodings."""
+    if any(isinstance(item, float) for item in items):
+        raise FrameError("value", "later field")
 
 
 def _load(frame: bytes) -> list[object]:

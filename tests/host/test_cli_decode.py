@@ -11,12 +11,14 @@ from citynode.wire.cbor import UNDEFINED
 from citynode.wire.schema import CLIMATE, EVENT, HEALTH
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wire_batches import pack, run_of
 from workbench import citynode
 
 VALUES = {"temperature_c": -3.07, "humidity_pct": UNDEFINED, "pressure_pa": 101325}
 ONE = frame.encode(CLIMATE, 7, 1_800_000_000, 1 | 4, VALUES)
 TWO = frame.encode(EVENT, 8, frame.t_of_age(90), 0, {"code": "restart", "detail": 1})
 LONG = frame.encode(HEALTH, 0xFFFFFFFF, 1_800_000_000, 0xFFFF, {"broker_reconnects": 0xFFFFFFFF})
+BATCH = pack(run_of(CLIMATE, 10, 1_800_000_000, 1, 300, [[820, 500], [815, UNDEFINED], [810]]))[0]
 HEX, BASE64 = ONE.hex(), base64.b64encode(ONE).decode()
 LOG = f"""ets Jul 29 2019\x1b[2J
 I 1.000 wifi: connected rssi -57
@@ -45,6 +47,8 @@ def stdin(monkeypatch):
         ([base64.urlsafe_b64encode(ONE).decode()], [7]),
         (["-f", "base64", BASE64], [7]),
         ([f"I 1.000 frame: {HEX}"], [7]),
+        ([BATCH.hex(), HEX], [10, 11, 12, 7]),
+        ([base64.b64encode(BATCH).decode()], [10, 11, 12]),
     ],
 )
 def test_frames_as_arguments(given, seqs):
@@ -57,6 +61,7 @@ def test_frames_as_arguments(given, seqs):
     [
         (ONE, [], [7]),
         (ONE, ["-f", "binary"], [7]),
+        (BATCH, [], [10, 11, 12]),
         (f"# two frames\n{HEX}\n\n  {TWO.hex()}\r\n".encode(), [], [7, 8]),
         (BASE64.encode(), [], [7]),
         (LOG.encode(), [], [7, 8]),
@@ -92,6 +97,12 @@ def test_a_record_in_json_and_in_a_table(monkeypatch):
             "pressure 101325 Pa", "humidity fault", "code restart", "broker reconnects 4294967295",
         ):  # fmt: skip
             assert told in table.out
+        batch = citynode("decode", BATCH.hex())
+        for told in (
+            "2027-01-15T08:00:00Z", "2027-01-15T08:05:00Z", "2027-01-15T08:10:00Z",
+            "temperature 8.20 °C", "humidity 50.0 %", "humidity fault", "temperature 8.10 °C",
+        ):  # fmt: skip
+            assert told in batch.out
 
 
 @pytest.mark.parametrize(

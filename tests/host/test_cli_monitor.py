@@ -17,6 +17,7 @@ from citynode.wire.cbor import UNDEFINED
 from citynode.wire.schema import CLIMATE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wire_batches import pack, run_of
 from wires import Cable
 from workbench import CITYNODE, Running, citynode, wait_for
 
@@ -151,6 +152,24 @@ def test_a_line_for_machines(text, rows):
     found = [json.loads(row) for row in shown(Machines(raw=False), text).splitlines()]
     assert [row["at"] for row in found] == [1_800_000_000.5] * len(rows)
     assert [{key: got[key] for key in want} for got, want in zip(found, rows, strict=True)] == rows
+
+
+def test_a_batch_is_shown_record_by_record():
+    """For people one below the other, for machines as if each had come alone."""
+    batch = pack(run_of(CLIMATE, 7, 1_800_000_000, 1, 300, [[820], [815], [UNDEFINED]]))[0]
+    text = f"I 1.000 frame: {batch.hex()}"
+    first, second, third = shown(people(), text).splitlines()
+    assert (
+        first == "I 1.000 frame: climate 7 2027-01-15T08:00:00Z [clock_synced] temperature 8.20 °C"
+    )
+    assert second.strip() == "climate 8 2027-01-15T08:05:00Z [clock_synced] temperature 8.15 °C"
+    assert third.index("climate 9 ") == second.index("climate 8 ") == first.index("climate 7 ")
+    rows = [json.loads(row) for row in shown(Machines(raw=False), text).splitlines()]
+    assert [(row["event"], row["seq"], row["faults"]) for row in rows] == [
+        ("record", 7, []),
+        ("record", 8, []),
+        ("record", 9, ["temperature_c"]),
+    ]
 
 
 def test_frames_stay_as_they_are_if_asked(tmp_path):

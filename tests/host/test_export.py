@@ -319,7 +319,7 @@ def test_one_bad_event_hides_no_good_one(state, tmp_path):
         ({**CHIRP, "deviceInfo": None}, 1, "deviceInfo is no object"),
         ({**CHIRP, "fCnt": True}, 1, "fCnt is no whole number"),
         ({**CHIRP, "time": 1}, 1, "time is no text"),
-        ({**CHIRP, "data": "gSA="}, 1, "input 1: batch not supported by this version"),
+        ({**CHIRP, "data": "gSA="}, 1, "input 1: unknown record type: 0"),
         (TTS_JOIN, 2, "no frame in the input"),
         (CHIRP_STATUS, 2, "no frame in the input"),
         ({**TTS, "uplink_message": {"f_cnt": 3}}, 2, "no frame in the input"),

@@ -492,7 +492,7 @@ def test_a_wrong_key_in_the_environment_is_told_without_it(state, monkeypatch):
     [
         (data((ONES, TWOS), FRAME)[:-1] + b"!", "the MIC is wrong for every key that is known"),
         (data((ONES, TWOS), b"\x20"), "the payload is no frame: not a record's array"),
-        (data((ONES, TWOS), b"\x81\x20"), "the payload is no frame: batch not supported"),
+        (data((ONES, TWOS), b"\x81\x20"), "the payload is no frame: unknown record type"),
         (data((ONES, TWOS), b"\x02", f_port=0, f_opts=b"\x02"), "both in FOpts and on port 0"),
     ],
 )

@@ -285,8 +285,9 @@ def test_bad_frames_are_named():
         (b"\x83\x01\x02\x03", "shape"),
         (b"\x84\xf5\x01\x02\x03", "shape"),
         (b"\x84\x61a\x01\x02\x03", "shape"),
-        (b"\x81\x20", "batch"),
-        (b"\x87\x20\x01\x02\x03\x04\x05\x41\x00", "batch"),
+        (b"\x81\x20", "type"),
+        (b"\x81\x21", "shape"),
+        (b"\x87\x20\x01\x02\x03\x04\x05\x41\x00", "type"),
         (b"\x84\x00\x01\x02\x03", "type"),
         (b"\x84\x17\x01\x02\x03", "type"),
         (b"\x84\x01\x20\x02\x03", "seq"),
@@ -310,7 +311,8 @@ def test_bad_frames_are_named():
 
 def test_errors_are_readable():
     for data, text in (
-        (b"\x81\x20", "batch not supported by this version"),
+        (b"\x87\x21\x01\x02\x03\x04\x00\x40", "number of records is not 1 … 64: 0"),
+        (b"\x87\x21\x01\x02\x03\x04\x01\x40", "no columns of a batch: truncated"),
         (b"\x84\x17\x01\x02\x03", "unknown record type: 23"),
         (b"\x85\x01\x01\x02\x03\xf5", "no possible value: temperature_c"),
         (b"\x85\x01\x01\x02\x03", "not the CBOR of a frame: truncated"),

@@ -1,30 +1,12 @@
 """The tests of this folder once more, on MicroPython; both sides judge the same noise alike."""
 
 import ast
-import subprocess
-from pathlib import Path
 
 import pytest
-from citynode.resources import micropython
 from test_wire_fuzz import digest
+from wire_micropython import HERE, run
 
-HERE = Path(__file__).parent
-HOST_TOOLS = HERE.parents[1] / "host_tools"
-MODULES = ("test_wire_cbor", "test_wire_frame", "test_wire_fuzz")
-LIMIT_S = 120
-
-
-def run(*arguments):
-    """Run the portable runner; return its exit code and what it printed."""
-    done = subprocess.run(
-        [micropython(), "-X", "heapsize=8M", HERE / "run_micropython.py", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        cwd="/",
-        env={"MICROPYPATH": f"{HOST_TOOLS}:{HERE}:.frozen"},
-    )
-    return done.returncode, done.stdout + done.stderr
+MODULES = ("test_wire_cbor", "test_wire_frame", "test_wire_batch", "test_wire_fuzz")
 
 
 def count_tests(module):
@@ -42,3 +24,11 @@ def test_on_micropython(module):
 
 def test_both_interpreters_say_the_same_of_any_bytes():
     assert run("test_wire_fuzz:digest") == (0, f"{digest()}\n")
+
+
+def test_packing_leaves_no_garbage_per_record():
+    """What remains is the same for any number of records and values."""
+    code, output = run("wire_batches:allocated")
+    assert code == 0, output
+    few, some, many = ast.literal_eval(output)
+    assert few == some == many < 1000

@@ -1,4 +1,4 @@
-"""Frames: one record as a CBOR array `[k, seq, t, status, v1 … vm]`, there and back.
+"""Frames: one record as a CBOR array `[k, seq, t, status, v1 … vm]`, there and back; batches read.
 
 `k` is the record type (`schema.RECORDS`), `seq` the record's number in the node's epoch,
 `t` >= 0 Unix seconds of the end of its interval; `t` < 0 says the clock was never set, and
@@ -16,6 +16,7 @@ from .schema import RECORDS, VERSION
 MAX_BYTES = const(116)
 
 _HEAD = const(4)
+_BATCH = const(7)
 _ARRAY = const(0x80)
 _MAX_U32 = const(0xFFFFFFFF)
 _MAX_STATUS = const(0xFFFF)
@@ -25,9 +26,10 @@ _MAX_ITEMS = const(65)  # the array and what a later schema may have added
 class FrameError(Exception):
     """A frame that cannot be read or made.
 
-    `kind`: "cbor" (`detail` is the CborError's kind), "shape" (not a record's array), "batch"
-    (not supported by this version), "type" (unknown record type `detail`), "seq", "t", "status"
-    (no integer in its range), "value" (of the field `detail`), "field" (`detail` is no field).
+    `kind`: "cbor" (`detail` is the CborError's kind), "shape" (not a record's array), "type"
+    (unknown record type `detail`), "seq", "t", "status" and, in a batch, "dt" and "n" (no integer
+    in its range), "columns" (`detail` is what is wrong with them), "value" (of the field
+    `detail`), "field" (`detail` is no field).
     """
 
     def __init__(self, kind: str, detail: object = None) -> None:
@@ -43,11 +45,13 @@ class FrameError(Exception):
 _TEXTS = {
     "cbor": "not the CBOR of a frame",
     "shape": "not a record's array",
-    "batch": "batch not supported by this version",
     "type": "unknown record type",
     "seq": "sequence number is not 0 … 2^32-1",
     "t": "time is not -2^32 … 2^32-1",
     "status": "status is not 0 … 65535",
+    "dt": "interval is not 0 … 2^32-1",
+    "n": "number of records is not 1 … 64",
+    "columns": "no columns of a batch",
     "value": "no possible value",
     "field": "no such field",
 }
@@ -195,7 +199,7 @@ def _pack_version(text: str) -> int | None:
 
 
 def decode(frame: bytes | bytearray | memoryview) -> list[Record]:
-    """Return the records of a frame (one, as long as there are no batches).
+    """Return the records of a frame: one, or those of a batch, oldest first.
 
     Values that a later schema added at the end are ignored, missing ones are None. Raises
     FrameError and nothing else, whatever the bytes.
@@ -206,28 +210,44 @@ def decode(frame: bytes | bytearray | memoryview) -> list[Record]:
         raise FrameError("cbor", error.kind)
     if not isinstance(items, list) or not items or type(items[0]) is not int:
         raise FrameError("shape")
-    kind = items[0]
-    if kind < 0:
-        raise FrameError("batch")
+    batch = items[0] < 0
+    kind = -1 - items[0] if batch else items[0]
     if kind not in RECORDS:
         raise FrameError("type", kind)
-    if len(items) < _HEAD:
+    if len(items) < (_BATCH if batch else _HEAD):
         raise FrameError("shape")
     _, seq, t, status = items[:_HEAD]
     _check(seq, t, status)
-    rows = RECORDS[kind][1]
-    values: dict[str, object] = {}
-    index = _HEAD
-    for row in rows:
-        values[row[0]] = _value(items[index], row) if index < len(items) else None
-        index += 1
-    for extra in items[index:]:
-        # Floats have several encodings; a frame has one.
-        if isinstance(extra, float):
-            raise FrameError("value", "later field")
+    if batch:
+        return _decode_batch(kind, seq, t, status, items)
+    end = _HEAD + len(RECORDS[kind][1])
+    _check_later(items, end)
+    return [_record(kind, seq, t, status, items[_HEAD:end])]
+
+
+def _decode_batch(kind: int, seq: int, t: int, status: int, items: list[object]) -> list[Record]:
+    from . import unbatch  # what a node never needs it does not load
+
+    dt, n = unbatch.check(seq, t, items[4], items[5])
+    _check_later(items, _BATCH)
+    statuses, columns = unbatch.read(kind, n, status, items[6])
     return [
-        Record(kind, seq, t if t >= 0 else None, None if t >= 0 else -1 - t, status, values),
+        _record(kind, seq + i, t + i * dt, statuses[i], [column[i] for column in columns])
+        for i in range(n)
     ]
+
+
+def _check_later(items: list[object], end: int) -> None:
+    # Floats have several encodings; a frame has one.
+    if any([isinstance(later, float) for later in items[end:]]):
+        raise FrameError("value", "later field")
+
+
+def _record(kind: int, seq: int, t: int, status: int, raws: list[object]) -> Record:
+    values: dict[str, object] = {}
+    for index, row in enumerate(RECORDS[kind][1]):
+        values[row[0]] = _value(raws[index], row) if index < len(raws) else None
+    return Record(kind, seq, t if t >= 0 else None, None if t >= 0 else -1 - t, status, values)
 
 
 def _value(raw: object, row: tuple[str, str, int, int, int, int, int, tuple[str, ...]]) -> object:

@@ -117,7 +117,9 @@ class People:
             if wrong:
                 return Text.assemble(start, (f"{line.text} ({wrong})", _LEVELS["E"]))
             body = Text().append(start, "dim")
-            for record in records:
+            for number, record in enumerate(records):
+                if number:  # of a batch: one below the other
+                    body.append("\n" + " " * len(start))
                 name, _, rest = str(record).partition(" ")
                 style = "yellow" if record.faults else "cyan"
                 body.append(name, f"bold {style}").append(f" {rest}", style)

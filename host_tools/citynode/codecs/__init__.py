@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from citynode import resources
-from citynode.codecs import cddl, javascript
+from citynode.codecs import cddl, javascript, reference
 
 UPLINK = "citynode-uplink.js"
 CDDL = "citynode-frames.cddl"
@@ -17,3 +17,8 @@ def folder() -> Path:
 def render() -> dict[str, str]:
     """Return the text of each file by its name."""
     return {UPLINK: javascript.render(), CDDL: cddl.render()}
+
+
+def reference_page() -> tuple[Path, str]:
+    """Return where the page of all record types is in a checkout, and its text."""
+    return folder().parents[1] / "docs" / "records.md", reference.render()

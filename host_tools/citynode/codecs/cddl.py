@@ -1,11 +1,13 @@
 """The frames as CDDL (RFC 8610), for whoever writes a decoder of their own."""
 
 from citynode.frames import FIELDS, Field
+from citynode.wire.columns import MAX_RECORDS
 from citynode.wire.schema import RECORDS, STATUS, VERSION
 
 # What a decoder takes at most in one frame, later fields included.
 _MAX_ITEMS = 64
 _HEAD_ITEMS = 4
+_BATCH_ITEMS = 7
 
 _INTRODUCTION = """\
 ; Frames of citynode nodes, RFC 8610. Encoding: RFC 8949 section 4.2.1 (core deterministic).
@@ -17,6 +19,15 @@ _INTRODUCTION = """\
 """
 
 _COMMON = """\
+; Records of one type: number i (from 0) has seq + i and t + i * dt.
+batch = [
+  k: {kinds}, head, ; -1 - k of the records
+  dt: 0..4294967295, ; seconds from record to record
+  n: 1..{records},
+  columns: bstr, ; bits: docs/frames.md, "Columns"
+  0*{later} later
+]
+
 head = (
   seq: 0..4294967295, ; number of the record in the node's epoch
   t: -4294967296..4294967295, ; Unix seconds; below 0: the record's age in seconds is -1 - t
@@ -35,9 +46,14 @@ def render() -> str:
     names = [name for name, _ in RECORDS.values()]
     parts = [
         _INTRODUCTION,
-        f"frame = {' / '.join(names)}\n",
+        f"frame = {' / '.join([*names, 'batch'])}\n",
         *(_record(kind, name) for kind, (name, _) in RECORDS.items()),
-        _COMMON.format(status=", ".join(STATUS)),
+        _COMMON.format(
+            status=", ".join(STATUS),
+            kinds=" / ".join(str(-1 - kind) for kind in RECORDS),
+            records=MAX_RECORDS,
+            later=_MAX_ITEMS - _BATCH_ITEMS,
+        ),
     ]
     return "\n".join(parts)
 

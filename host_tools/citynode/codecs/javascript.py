@@ -1,6 +1,7 @@
 """The uplink codec in JavaScript: the decoder of `uplink.js` with the schema's tables put in."""
 
 import json
+import re
 from importlib.resources import files
 
 from citynode.frames import FIELDS, Field
@@ -9,7 +10,11 @@ from citynode.wire.schema import RECORDS, STATUS, VERSION
 # Network servers keep codecs in their databases and run them at every uplink.
 MAX_BYTES = 8192
 
-_META = frozenset(("record", "seq", "t", "time", "age_s", "status", "faults"))
+_STRING = re.compile(r'("[^"\n]*")')
+_SPACED = re.compile(r" *([-+*/%=<>!&|?:,;(){}\[\]]+) *")
+_CONTINUED = re.compile(r"(?<=[;{,([])\n")
+
+_META = frozenset(("record", "records", "seq", "t", "time", "age_s", "status", "faults"))
 
 
 def render() -> str:
@@ -22,9 +27,23 @@ def render() -> str:
         if source.count(empty) != 1:
             raise ValueError(f"uplink.js has no place for {empty}")
         source = source.replace(empty, table)
+    source = _compact(source)
     if (size := len(source.encode())) > MAX_BYTES:
         raise ValueError(f"the codec has {size} bytes")
     return source
+
+
+def _compact(source: str) -> str:
+    """Leave out spaces, most line ends, and all comments but the first; strings stay as they are.
+
+    A line goes on where a statement that ends it says so: nothing rests on line ends.
+    """
+    head, _, body = source.partition("\n\n")
+    lines = [line.strip() for line in body.splitlines()]
+    code = "\n".join(line for line in lines if line and not line.startswith("//"))
+    parts = _STRING.split(code)
+    parts[::2] = [_SPACED.sub(r"\1", part) for part in parts[::2]]
+    return f"{head}\n{_CONTINUED.sub('', ''.join(parts))}\n"
 
 
 def _records() -> str:
@@ -42,8 +61,9 @@ def _row(field: Field) -> str:
         raise ValueError(f"{field.name} is scaled both ways")
     scale = field.num if field.den == 1 else -field.den
     form = "version" if field.form is VERSION else field.form
-    row = [field.name, field.low, field.high, scale, field.zero, form]
-    while (len(row), row[-1]) in ((6, ()), (5, 0), (4, 1)):  # what `readValue` takes for granted
+    row = [field.name, field.high, scale, field.zero, field.low, form]
+    # What the codec takes for granted.
+    while (len(row), row[-1]) in ((6, ()), (5, 0), (4, 0), (3, 1)):
         row.pop()
     return _literal(row)
 

@@ -1,19 +1,60 @@
 // Uplink codec of citynode nodes for The Things Stack v3 and ChirpStack v4: ECMAScript 5, total.
-// `data` has the names and units that `citynode decode --json` has.
+// `data` is the newest record, with the names and units of `citynode decode --json`;
+// `data.records` has all records of the frame, oldest first.
 // Made from firmware/node/wire/schema.py by `python -m citynode.codecs`: do not edit.
 
-// k: [name, [field, low, high, scale, zero, form]…] with low and high in steps = raw + zero;
+// k: [name, [field, high, scale, zero, low, form]…] with low and high in steps = raw + zero;
 // a value is steps / scale, or steps * -scale where scale is below zero.
 var RECORDS = {};
 var STATUS = [];
+// [group of The Things Stack's normalized payload, name there, field, divisor, modulus]
+var NORMAL = [
+  ["air", "temperature", "temperature_c"],
+  ["air", "relativeHumidity", "humidity_pct"],
+  ["air", "pressure", "pressure_pa", 100],
+  ["air", "co2", "co2_ppm"],
+  ["wind", "speed", "wind_ms"],
+  ["wind", "direction", "wind_from_deg", 1, 360]
+];
 
 function decodeUplink(input) {
+  var data = {};
+  var warnings = [];
   try {
-    return readRecord(readItems(readBytes(input)));
+    var records = readFrame(readItems(readBytes(input)));
+    records.forEach(function (record) {
+      record.faults.forEach(function (name) {
+        var text = "sensor fault: " + name;
+        if (warnings.indexOf(text) < 0) warnings.push(text);
+      });
+    });
+    var newest = records[records.length - 1];
+    for (var name in newest) data[name] = newest[name];
+    data.records = records;
+    return { data: data, warnings: warnings, errors: [] };
   } catch (error) {
     var text = error && error.frame ? error.frame : "not a frame";
     return { data: {}, warnings: [], errors: [text] };
   }
+}
+
+function normalizeUplink(input) {
+  var data = [];
+  input.data.records.forEach(function (record) {
+    var measurement = {};
+    NORMAL.forEach(function (row) {
+      var value = record[row[2]];
+      if (typeof value !== "number") return;
+      value /= row[3] || 1;
+      measurement[row[0]] = measurement[row[0]] || {};
+      measurement[row[0]][row[1]] = row[4] ? value % row[4] : value;
+    });
+    if (measurement.air || measurement.wind) {
+      if (record.time) measurement.time = record.time;
+      data.push(measurement);
+    }
+  });
+  return { data: data };
 }
 
 function fail(text) {
@@ -30,12 +71,11 @@ function readBytes(input) {
   return bytes;
 }
 
-// Reads the frame's array (RFC 8949, deterministic). Integers, booleans, null and undefined are
-// themselves; "f" stands for a float and "s" for a string, whose contents no field needs.
+// Reads the frame's array (RFC 8949, deterministic). "f" stands for a float, "s" for a text, which
+// no field needs; a byte string is an array.
 function readItems(bytes) {
   var pos = 0;
-  var major;
-  var info;
+  var major, info;
 
   function bad(why) {
     fail("not the CBOR of a frame: " + why);
@@ -64,30 +104,16 @@ function readItems(bytes) {
     return n;
   }
 
-  // RFC 3629 section 4
-  function text(end) {
-    while (pos < end) {
-      var c = bytes[pos++];
-      var more = c < 128 ? 0 : c < 194 ? 9 : c < 224 ? 1 : c < 240 ? 2 : c < 245 ? 3 : 9;
-      if (more > end - pos) bad("malformed");
-      var low = c === 224 ? 160 : c === 240 ? 144 : 128;
-      var high = c === 237 ? 159 : c === 244 ? 143 : 191;
-      while (more--) {
-        c = bytes[pos++];
-        if (c < low || c > high) bad("malformed");
-        low = 128;
-        high = 191;
-      }
-    }
-  }
-
   function item() {
     var n = head();
     if (major < 2) return major ? -1 - n : n;
     if (major < 4) {
       need(n);
-      if (major === 3) text(pos + n);
-      else pos += n;
+      if (major === 2) return bytes.slice(pos, (pos += n));
+      var text = "";
+      while (n--) text += "%" + (256 + bytes[pos++]).toString(16).slice(1);
+      // Throws what is no UTF-8.
+      decodeURIComponent(text);
       return "s";
     }
     if (major < 7 || info < 20 || info === 24) bad("malformed");
@@ -108,17 +134,115 @@ function integer(value, low, high, what) {
   return value;
 }
 
-function readRecord(items) {
+function readFrame(items) {
   var max = 4294967295;
+  var badSeq = "sequence number is not 0 … 2^32-1";
+  var badTime = "time is not -2^32 … 2^32-1";
   var kind = items[0];
   if (typeof kind !== "number") fail("not a record's array");
-  if (kind < 0) fail("batch not supported by this version");
+  var batch = kind < 0;
+  if (batch) kind = -1 - kind;
   var fields = RECORDS[kind];
   if (!fields) fail("unknown record type: " + kind);
-  if (items.length < 4) fail("not a record's array");
-  var seq = integer(items[1], 0, max, "sequence number is not 0 … 2^32-1");
-  var t = integer(items[2], -1 - max, max, "time is not -2^32 … 2^32-1");
+  if (items.length < (batch ? 7 : 4)) fail("not a record's array");
+  var seq = integer(items[1], 0, max, badSeq);
+  var t = integer(items[2], -1 - max, max, badTime);
   var status = integer(items[3], 0, 65535, "status is not 0 … 65535");
+  var dt = 0, n = 1;
+  var columns = [], statuses = [];
+  if (batch) {
+    dt = integer(items[4], 0, max, "interval is not 0 … 2^32-1");
+    n = integer(items[5], 1, 64, "number of records is not 1 … 64");
+    integer(seq + n - 1, 0, max, badSeq);
+    integer(t + (n - 1) * dt, t < 0 ? t : 0, t < 0 ? -1 : max, badTime);
+    columns = readColumns(fields, n, items[6]);
+    statuses = columns.shift();
+  }
+  if (items.indexOf("f", batch ? 7 : fields.length + 3) > 0) fail("no possible value: later field");
+  var records = [];
+  for (var i = 0; i < n; i++) {
+    var raws = batch ? columns.map(pick) : items.slice(4);
+    records.push(readRecord(fields, seq + i, t + i * dt, i in statuses ? statuses[i] : status, raws));
+  }
+  return records;
+
+  function pick(column) {
+    return column[i];
+  }
+}
+
+// Returns the statuses, where they differ, then a list of values for each field; docs/frames.md.
+function readColumns(fields, n, bytes) {
+  var pos = 0;
+  if (!bytes || typeof bytes !== "object") fail("no columns of a batch");
+
+  function take(bits) {
+    if (pos + bits > 8 * bytes.length) fail("no columns of a batch: truncated");
+    var value = 0;
+    for (; bits; bits--, pos++) value = 2 * value + ((bytes[pos >> 3] >> (7 - (pos & 7))) & 1);
+    return value;
+  }
+
+  function unfold(value) {
+    return value % 2 ? -(value + 1) / 2 : value / 2;
+  }
+
+  function values(field, count) {
+    var zero = field[3] || 0;
+    var low = (field[4] || 0) - zero;
+    var high = field[1] - zero;
+    var most = low < 0 ? Math.max(2 * high, -1 - 2 * low) : high;
+    var mode, k;
+    var width = 1, step = 1, value = 0;
+    var found = [];
+    while (most >= Math.pow(2, width)) width++;
+    for (var i = 0; i < count; i++) {
+      if (i === 1) {
+        mode = take(3);
+        k = mode < 7 ? mode - 1 : 6 + take(4);
+        if (k > 13) {
+          k -= 14;
+          step = 10;
+        }
+      }
+      var quotient = i ? 0 : 8;
+      if (mode) while (quotient < 8 && take(1)) quotient++;
+      if (quotient === 8) {
+        value = take(Math.ceil((width * (take(2) + 1)) / 4));
+        if (low < 0) value = unfold(value);
+      } else if (mode) {
+        value += step * unfold(quotient * (1 << k) + take(k));
+      }
+      found.push(integer(value, low, high, "no possible value: " + field[0]));
+    }
+    return found;
+  }
+
+  // null: not sampled; undefined: the sensor failed
+  function column(field) {
+    var code = complete ? 0 : take(2);
+    var found = [], present = 0;
+    for (var i = 0; i < n; i++) {
+      var there = code === 3 ? take(1) : !code;
+      present += there;
+      found.push(there || ((code === 3 ? take(1) : code - 1) ? undefined : null));
+    }
+    var read = values(field, present);
+    return found.map(function (there) {
+      return there ? read.shift() : there;
+    });
+  }
+
+  var known = take(5);
+  var complete = take(1);
+  var statuses = take(1) ? values(["status", 65535], n) : [];
+  var columns = [statuses].concat(fields.slice(1, known + 1).map(column));
+  var left = 8 * bytes.length - pos;
+  if (known < fields.length && (left > 7 || take(left))) fail("no columns of a batch: bits after the end");
+  return columns;
+}
+
+function readRecord(fields, seq, t, status, raws) {
   var timed = t >= 0;
   var data = {
     record: fields[0],
@@ -129,31 +253,23 @@ function readRecord(items) {
     status: [],
     faults: []
   };
-  var warnings = [];
   for (var bit = 0; bit < 16; bit++) {
     if ((status >> bit) & 1) data.status.push(STATUS[bit] || "bit_" + bit);
   }
-  for (var i = 4; i < items.length || i < fields.length + 3; i++) {
-    var raw = i < items.length ? items[i] : null;
-    var field = fields[i - 3];
-    if (!field) {
-      if (raw === "f") fail("no possible value: later field");
-      continue;
-    }
+  for (var i = 1; i < fields.length; i++) {
+    var field = fields[i];
+    var raw = i > raws.length ? null : raws[i - 1];
     data[field[0]] = raw === null || raw === undefined ? null : readValue(field, raw);
-    if (raw === undefined) {
-      data.faults.push(field[0]);
-      warnings.push("sensor fault: " + field[0]);
-    }
+    if (raw === undefined) data.faults.push(field[0]);
   }
-  return { data: data, warnings: warnings, errors: [] };
+  return data;
 }
 
 function readValue(field, raw) {
-  var scale = field[3] || 1;
+  var scale = field[2] || 1;
   var form = field[5];
-  var what = "no possible value: " + field[0];
-  var steps = integer(typeof raw === "number" ? raw + (field[4] || 0) : raw, field[1], field[2], what);
+  var steps = typeof raw === "number" ? raw + (field[3] || 0) : raw;
+  integer(steps, field[4] || 0, field[1], "no possible value: " + field[0]);
   if (form === "version") {
     return [Math.floor(steps / 10000), Math.floor(steps / 100) % 100, steps % 100].join(".");
   }

@@ -12,8 +12,10 @@ from citynode.wire.frame import FrameError
 from citynode.wire.schema import RESET_CAUSES
 
 _NODE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_MAX_FRAMES = 4096  # that are remembered to find out which node is at which port
+_MAX_RECORDS = 4096  # that are remembered to find out which node is at which port
 _MAX_NODES = 4096  # anyone may publish under any name
+
+_Key = tuple[object, ...]  # what tells one record from another
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class Event:
 class Ledger:
     """The accounts by port and by node.
 
-    Which node is at which port, the node's first line tells, or `names`, or the frames: a node is
-    at the port that showed most of its frames. Two nodes may well send the same bytes. `start_s`
-    is when the soak began, by the clock of all other times.
+    Which node is at which port, the node's first line tells, or `names`, or the records: a node is
+    at the port that showed most of those it sent, alone or in batches. Two nodes may well have the
+    same. `start_s` is when the soak began, by the clock of all other times.
     """
 
     def __init__(
@@ -44,9 +46,9 @@ class Ledger:
         self._former: list[Account] = []  # of nodes whose place another has taken
         self._nodes: dict[str, Account] = {}
         self._limits: dict[str, int] | None = None  # highest number that counts, by node
-        self._shown: dict[bytes, set[str]] = {}  # frame: ports
-        self._sent: dict[bytes, set[str]] = {}  # frame: nodes
-        self._votes: dict[str, Counter[str]] = {}  # node: port: how many frames they share
+        self._shown: dict[_Key, set[str]] = {}  # record: ports
+        self._sent: dict[_Key, set[str]] = {}  # record: nodes
+        self._votes: dict[str, Counter[str]] = {}  # node: port: how many records they share
 
     @property
     def accounts(self) -> list[Account]:
@@ -109,9 +111,9 @@ class Ledger:
         if records is None:
             account.bad_frames += 1
             return [Event("bad frame", account, {"frame": payload[:256].hex()})]
-        self._vote(payload, node=name)
         events = []
         for record in records:
+            self._vote(record, node=name)
             if self._limits is not None and record.seq > self._limits.get(name, record.seq):
                 continue
             account.received[record.seq] += 1
@@ -137,10 +139,11 @@ class Ledger:
     def _accepted(self, account: Account, line: Line) -> list[Event]:
         frame = line.frame
         records = None if frame is None else _records(frame)
-        if frame is None or records is None:
+        if records is None:
             account.bad_lines += 1
             return [Event("bad line", account, {"text": line.text[:512]})]
-        self._vote(frame, port=account.port)
+        for record in records:
+            self._vote(record, port=account.port)
         if self._limits is not None:
             return []
         events = []
@@ -164,10 +167,11 @@ class Ledger:
                 places[node] = ranked[0][0]
         return {port: node for node, port in places.items()}
 
-    def _vote(self, frame: bytes, *, port: str | None = None, node: str | None = None) -> None:
-        """Count the pairs of node and port that had the same frame."""
-        ports = self._shown.setdefault(frame, set())
-        nodes = self._sent.setdefault(frame, set())
+    def _vote(self, record: Record, *, port: str | None = None, node: str | None = None) -> None:
+        """Count the pairs of node and port that had the same record."""
+        key = _key(record)
+        ports = self._shown.setdefault(key, set())
+        nodes = self._sent.setdefault(key, set())
         for pair_port in {port} - ports if port else ports:
             for pair_node in {node} - nodes if node else nodes:
                 self._votes.setdefault(pair_node, Counter())[pair_port] += 1
@@ -176,8 +180,12 @@ class Ledger:
         if node:
             nodes.add(node)
         for known in (self._shown, self._sent):
-            while len(known) > _MAX_FRAMES:
+            while len(known) > _MAX_RECORDS:
                 del known[next(iter(known))]
+
+
+def _key(record: Record) -> _Key:
+    return (record.kind, record.seq, record.t, record.status, *record.values.values())
 
 
 def _records(frame: bytes) -> list[Record] | None:

@@ -1,5 +1,6 @@
-// Runs an uplink codec as network servers do: `node codec.js CODEC < inputs`, a JSON array of
-// decodeUplink's inputs; prints {syntax, node: [output…], quickjs: [output…]}.
+// Runs an uplink codec as network servers do: `node codec.js CODEC [node] < inputs`, a JSON array
+// of decodeUplink's inputs; prints {syntax, node: [output…], quickjs: [output…]}, with "node" no
+// quickjs.
 "use strict";
 const fs = require("fs");
 const vm = require("vm");
@@ -90,7 +91,7 @@ async function main() {
     syntax = String(error);
   }
   const node = inNode(source, inputs);
-  const quickjs = await inQuickjs(source, inputs);
+  const quickjs = process.argv[3] === "node" ? [] : await inQuickjs(source, inputs);
   process.stdout.write(JSON.stringify({ syntax, node, quickjs }));
 }
 
