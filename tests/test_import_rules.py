@@ -97,6 +97,15 @@ def test_the_virtual_board_is_known_to_cli_hil_and_itself_alone():
             assert not name.startswith("citynode.virtual"), f"{path}: {name}"
 
 
+def test_the_air_and_its_network_know_no_boards_and_no_firmware():
+    """The network under test is an implementation of its own."""
+    for path in host_modules("virtual/air"):
+        for name in imports(path, HOST):
+            assert room_of(name) is None, f"{path}: {name}"
+            inside = name.removeprefix("citynode.virtual.")
+            assert inside.split(".")[0] not in ("soc", "chips", "upy", "rack"), f"{path}: {name}"
+
+
 def test_only_cli_prints():
     for path in sorted(HOST.rglob("*.py")):
         room = path.relative_to(HOST).parts[0]

@@ -13,13 +13,19 @@ from rich.console import Console
 from rich.table import Table
 
 from citynode.cli.virtual_image import image_command
+from citynode.cli.virtual_network import host_and_port, network_command
 from citynode.errors import CitynodeError
 from citynode.soak.broker import BenchBroker
+from citynode.virtual.air import Gateway
+from citynode.virtual.air.forwarder import Forwarder
 from citynode.virtual.rack import Rack
 from citynode.virtual.soc.board import Board
 from citynode.virtual.world.chance import fresh_seed
 from citynode.virtual.world.weather import Weather
 from citynode.virtual.world.wifi import BENCH_PASSWORD, BENCH_SSID
+
+# Given out by nobody: the bit for local administration is set.
+_GATEWAY_EUI = "020000fffe000001"
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +36,7 @@ def register(app: typer.Typer) -> None:
     )
     virtual.command("up")(up)
     virtual.command("image")(image_command)
+    virtual.command("network")(network_command)
     app.add_typer(virtual, name="virtual")
 
 
@@ -73,11 +80,23 @@ def up(
     image: Annotated[
         Path | None, typer.Option(help="MicroPython image that new boards start with.")
     ] = None,
+    forward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            show_default=False,
+            help="Put a LoRa gateway into the air that forwards there (Semtech UDP).",
+        ),
+    ] = None,
+    gateway_eui: Annotated[
+        str, typer.Option(metavar="EUI", help="That gateway's EUI.")
+    ] = _GATEWAY_EUI,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON line per board when it is ready.")
     ] = False,
 ) -> None:
     """Switch virtual boards on and keep them running until Ctrl-C."""
+    gateway = None if forward is None else (host_and_port(forward, "--forward"), _eui(gateway_eui))
     services = dict(_network(text) for text in network or ())
     with contextlib.ExitStack() as stack:
         if broker:
@@ -95,22 +114,34 @@ def up(
             wifi=dict(pair for text in _wifi_texts(wifi) for pair in _access_points(text)),
             image=image,
         )
-        _run(rack, board[0], services, as_json)
+        _run(rack, board[0], services, gateway, as_json)
 
 
-def _run(rack: Rack, kind: str, services: Mapping[str, tuple[str, int]], as_json: bool) -> None:
+def _run(
+    rack: Rack,
+    kind: str,
+    services: Mapping[str, tuple[str, int]],
+    gateway: tuple[tuple[str, int], bytes] | None,
+    as_json: bool,
+) -> None:
     # From the first socket on, both ways to end this go through the engine: a clean stop.
     ends = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: rack.engine.stop()) for number in ends]
+    forwarder = None
     try:
         rack.open()
+        if gateway is not None:
+            forwarder = Forwarder(rack.engine, Gateway(rack.air), *gateway)
+            forwarder.open()
         if as_json:
             for each in rack.boards:
                 print(json.dumps(_facts(each)), flush=True)
         else:
-            _print_table(rack, kind, services)
+            _print_table(rack, kind, services, gateway)
         rack.engine.run()
     finally:
+        if forwarder is not None:
+            forwarder.close()
         rack.close()
         for number, handler in zip(ends, before, strict=True):
             signal.signal(number, handler)
@@ -127,7 +158,12 @@ def _facts(board: Board) -> dict[str, str | None]:
     }
 
 
-def _print_table(rack: Rack, kind: str, services: Mapping[str, tuple[str, int]]) -> None:
+def _print_table(
+    rack: Rack,
+    kind: str,
+    services: Mapping[str, tuple[str, int]],
+    gateway: tuple[tuple[str, int], bytes] | None,
+) -> None:
     console = Console()
     table = Table("board", "MAC", "port")
     for board in rack.boards:
@@ -143,6 +179,9 @@ def _print_table(rack: Rack, kind: str, services: Mapping[str, tuple[str, int]])
     say(f"WiFi {BENCH_SSID}, password {BENCH_PASSWORD}; time server ntp.bench")
     for name, (host, port) in services.items():
         say(f"{name} is {host}:{port}")
+    if gateway is not None:
+        (host, port), eui = gateway
+        say(f"LoRa gateway {eui.hex()} forwards to {host}:{port}")
     url = rack.boards[0].rfc2217_url
     say("Try, in another terminal:")
     for line in (
@@ -155,6 +194,16 @@ def _print_table(rack: Rack, kind: str, services: Mapping[str, tuple[str, int]])
     ):
         say(f"  {line}")
     say("Ctrl-C switches the boards off.")
+
+
+def _eui(text: str) -> bytes:
+    try:
+        raw = bytes.fromhex(text.replace(":", "").replace("-", ""))
+    except ValueError:
+        raw = b""
+    if len(raw) != 8:
+        raise CitynodeError("--gateway-eui is no EUI", "write 16 hex digits")
+    return raw
 
 
 def _network(text: str) -> tuple[str, tuple[str, int]]:
