@@ -3,14 +3,17 @@
 A driver's module has `DRIVER`, the class. The class has `FIELDS`, the names of the schema's fields
 in the order in which the coroutine `measure()` returns their values. Constructor and `measure`
 raise OSError (the bus) or SensorError (the chip).
+
+A chip that has to warm up has `WARM_UP_MS` and the coroutines `wake()` and `sleep()`: `measure`
+alone does all three; after a `wake` it waits for what is left of the time and leaves the chip on.
 """
 
 
 class SensorError(Exception):
     """A chip that answers, but not as its datasheet says.
 
-    `kind`: "id" (another chip), "calibration" (impossible words), "crc", "timeout" (never ready),
-    "skipped" (it did not measure a channel).
+    `kind`: "id" (another chip), "calibration" (impossible words), "crc", "timeout" (never ready,
+    no answer), "skipped" (it did not measure a channel), "refused" (not in this state).
     """
 
     def __init__(self, kind: str) -> None:

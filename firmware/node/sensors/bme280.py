@@ -141,6 +141,9 @@ class BME280:
             await self._clock.sleep_ms(5)
         data = self._data
         self._bus.readfrom_mem_into(self._address, _REG_DATA, data)
+        # There is no CRC: a chip that was cut off within the burst has left ones in it.
+        if self._read(_REG_ID) != _ID:
+            raise SensorError("id")
         raw_p = (data[0] << 12) | (data[1] << 4) | (data[2] >> 4)
         raw_t = (data[3] << 12) | (data[4] << 4) | (data[5] >> 4)
         raw_h = (data[6] << 8) | data[7]

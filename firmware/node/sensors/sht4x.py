@@ -4,6 +4,7 @@ Every word on the bus has a CRC-8 (section 4.4). The chip does not acknowledge w
 """
 
 from node.sensors import SensorError
+from node.sensors.sensirion import crc8
 from node.wire.const import const
 
 _SOFT_RESET = const(0x94)
@@ -14,17 +15,6 @@ _RESET_MS = const(2)  # 1 ms at most (table 5), and a tick is a millisecond
 _SERIAL_MS = const(2)
 _MEASURE_MS = const(10)  # 8.3 ms at most at high repeatability
 _LATE_MS = const(20)
-
-
-def crc8(data, start: int, end: int) -> int:
-    """Return the CRC-8 of `data[start:end]`: polynomial 0x31, start 0xFF (section 4.4)."""
-    crc = 0xFF
-    for i in range(start, end):
-        crc ^= data[i]
-        for _ in range(8):
-            crc = (crc << 1) ^ 0x31 if crc & 0x80 else crc << 1
-        crc &= 0xFF
-    return crc
 
 
 def celsius(raw: int) -> float:

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from citynode.virtual.world.climate import Surroundings
 from citynode.virtual.world.weather import Conditions
 
 # What is around a chip at a time of the engine's clock (ns); None where nobody knows.
 Air = Callable[[int], Conditions | None]
+Around = Callable[[int], Surroundings | None]
 
 
 class Clock(Protocol):
@@ -14,6 +16,54 @@ class Clock(Protocol):
 
     def now_ns(self) -> int:
         """Return the nanoseconds since the engine was made."""
+        ...
+
+
+class Timer(Protocol):
+    """A call that is still to come."""
+
+    def cancel(self) -> None:
+        """Take it back."""
+        ...
+
+
+class Timeline(Protocol):
+    """The engine, for chips that do something without being asked."""
+
+    @property
+    def clock(self) -> Clock:
+        """Its clock."""
+        ...
+
+    def call_at(self, due_ns: int, fn: Callable[[], object], /) -> Timer:
+        """Call at a time of the clock."""
+        ...
+
+
+class SerialLine(Protocol):
+    """The two wires between a chip and a board's UART."""
+
+    baud: int
+    on_data: Callable[[bytes, int], None]
+
+    def send(self, data: bytes) -> None:
+        """Give the board bytes, whose last bit is over now."""
+        ...
+
+
+class OneWireDevice(Protocol):
+    """A chip on a 1-Wire bus, slot by slot."""
+
+    def reset(self) -> bool:
+        """Hear a reset pulse; return whether the chip tells its presence."""
+        ...
+
+    def write(self, bit: int) -> None:
+        """Take the bit of a write slot."""
+        ...
+
+    def read(self) -> int:
+        """Give the bit of a read slot; 1 lets the wire be."""
         ...
 
 
