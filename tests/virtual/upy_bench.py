@@ -17,7 +17,7 @@ from citynode.virtual.world.weather import Conditions, Weather
 
 _PRELUDE = """
 import sys
-sys.argv[:] = [{rpc!r}]
+sys.argv[:] = [{rpc!r}, {rpc!r}]
 sys.path[:] = [{core!r}]
 import _native, _rpc, _irq, _clock, _errno, _facts
 _facts.chip = _rpc.call("system.facts")[0]

@@ -1,7 +1,8 @@
 """The engine: one thread, one clock, one order of events for all virtual boards of a rack.
 
-Everything that waits, waits here: timers, file descriptors, calls from other threads. The clock is
-the real one; because nobody else waits or asks for the time, another clock can take its place.
+Everything that waits, waits here: timers, file descriptors, calls from other threads. Because
+nobody else waits or asks for the time, `virtualtime` can put another clock in the place of the real
+one.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from functools import partial
 from typing import Protocol, TypeVarTuple, Unpack
 
 from citynode.virtual.world.chance import Chance
-from citynode.virtual.world.clock import NS, RealClock
+from citynode.virtual.world.clock import NS, Clock, RealClock
 
 
 class HasFileno(Protocol):
@@ -66,7 +67,7 @@ class Engine:
     """
 
     def __init__(self, seed: int = 0, wall_start_ns: int | None = None) -> None:
-        self.clock = RealClock(wall_start_ns)
+        self.clock: Clock = RealClock(wall_start_ns)
         self.seed = seed
         self._chance = Chance(seed)
         self._timers: list[tuple[int, int, Timer]] = []
@@ -94,6 +95,10 @@ class Engine:
         timer = Timer(due_ns, partial(fn, *args))
         heapq.heappush(self._timers, (due_ns, next(self._order), timer))
         return timer
+
+    def call_own_at(self, due_ns: int, fn: Callable[[Unpack[Ts]], object], *args: *Ts) -> Timer:
+        """As `call_at`, for what changes nothing outside of one board until that board acts."""
+        return self.call_at(due_ns, fn, *args)
 
     def call_later(self, seconds: float, fn: Callable[[Unpack[Ts]], object], *args: *Ts) -> Timer:
         """Call `fn(*args)` in `seconds` from now."""
@@ -170,7 +175,16 @@ class Engine:
 
     def _round(self) -> None:
         """Wait for the next thing that happens and make the calls that are due."""
-        for key, mask in self._selector.select(self._idle_s()):
+        self._look(self._idle_s())
+        now = self.clock.now_ns()
+        while self._timers and self._timers[0][0] <= now and not self._stopping.is_set():
+            heapq.heappop(self._timers)[2].fire()
+
+    def _look(self, timeout_s: float | None) -> bool:
+        """Serve descriptors and posted calls, waiting for the former; tell whether any was."""
+        served = False
+        for key, mask in self._selector.select(timeout_s):
+            served = True
             for side, event in enumerate((selectors.EVENT_READ, selectors.EVENT_WRITE)):
                 # An earlier call of this round may have taken the descriptor off the list.
                 pair = self._handlers.get(key.fd)
@@ -178,16 +192,15 @@ class Engine:
                 if handler is not None:
                     handler()
                 if self._stopping.is_set():
-                    return
+                    return True
         # Calls posted or due from now on wait for the next round, or two calls that post each
         # other would keep the descriptors from being looked at.
         for _ in range(len(self._posted)):
+            served = True
             self._posted.popleft()()
             if self._stopping.is_set():
-                return
-        now = self.clock.now_ns()
-        while self._timers and self._timers[0][0] <= now and not self._stopping.is_set():
-            heapq.heappop(self._timers)[2].fire()
+                return True
+        return served
 
     def _idle_s(self) -> float | None:
         """Return how long nothing is due (seconds), or None if nothing ever is."""

@@ -5,6 +5,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -22,10 +23,16 @@ from citynode.virtual.soc.boot import BootChain
 from citynode.virtual.soc.chip import CHIPS, Chip
 from citynode.virtual.soc.efuse import EFuse
 from citynode.virtual.soc.flash import NorFlash
-from citynode.virtual.soc.peripherals import hardware
+from citynode.virtual.soc.lockstep import LockstepApp
+from citynode.virtual.soc.peripherals import Peripheral, hardware
+from citynode.virtual.soc.peripherals.pins import Pins
+from citynode.virtual.soc.peripherals.serial import Uart
 from citynode.virtual.soc.peripherals.system import System
+from citynode.virtual.soc.peripherals.timers import Watchdog
 from citynode.virtual.soc.rom import RomLoader
+from citynode.virtual.virtualtime import VirtualEngine
 from citynode.virtual.world import World
+from citynode.virtual.world.events import EventLog
 from citynode.virtual.world.weather import Weather
 
 T = TypeVar("T")
@@ -49,6 +56,11 @@ class Rack:
     (a temporary folder if None); `networks` maps names to (host, port) for the boards' sockets,
     `wifi` adds access points (SSID to password); `image` is written to flashes that are new.
 
+    In `virtual_time` the engine does not wait but goes on to what is due next, and the same seed
+    gives the same run: `events` then has all that has happened, and writes it to `event_log` if
+    that is a path. `date_ns` is the world's date at the start (ns since 1970), the machine's or, in
+    virtual time, 2026-01-01 if None.
+
     `open` and `close` belong to the thread that runs the engine; `start` and `stop` (or `with`)
     run it in a thread of its own, and then the boards are reached through `call` only.
     """
@@ -67,10 +79,18 @@ class Rack:
         networks: Mapping[str, tuple[str, int]] | None = None,
         wifi: Mapping[str, str] | None = None,
         image: Path | None = None,
+        virtual_time: bool = False,
+        event_log: Path | None = None,
+        date_ns: int | None = None,
     ) -> None:
-        self.engine = Engine(seed)
+        self.engine = VirtualEngine(seed, date_ns) if virtual_time else Engine(seed, date_ns)
         self.air = Air(self.engine)
+        self.events = EventLog(self.engine.clock, event_log)
+        self._logged = virtual_time or event_log is not None
+        if self._logged:
+            self.air.observe(self.events.on_air)
         self.boards: list[Board] = []
+        self.apps: list[MicroPythonApp] = []  # their programs
         self._kinds = [board] if isinstance(board, str) else list(board)
         self._count = count
         self._base_port = base_port
@@ -123,10 +143,13 @@ class Rack:
         """Switch the boards off, close all ports, end all programs, release the folder."""
         while self.boards:
             self.boards.pop().close()
+        while self.apps:
+            self.apps.pop().close()
         if self._world is not None:
             self._world.close()
             self._world = None
         self.engine.close()
+        self.events.close()
         if self._lock is not None:
             self._lock.release()
         if self._temporary is not None:
@@ -216,8 +239,8 @@ class Rack:
         if fresh and self._image is not None:
             write_image(flash, chip, self._image)
         efuse = EFuse(chip, mac, home / "efuse.bin")
-        app = MicroPythonApp(self.engine, flash, chip, interpreter)
         peripherals = hardware(spec, self.engine, world, identity, self.air)
+        app = self._app(identity, flash, chip, interpreter, peripherals)
         for peripheral in peripherals:
             peripheral.attach(app)
         board = Board(
@@ -236,13 +259,36 @@ class Rack:
             ),
             paced=self._pace,
         )
+        if self._logged:
+            board.log = self.events
         for peripheral in peripherals:
             if isinstance(peripheral, System):
                 peripheral.on_wake = board.wake
         self.boards.append(board)
+        self.apps.append(app)
         board.port.listen(self._base_port + index if self._base_port else 0)
         if self._pty:
             board.port.open_pty(home / "tty")
+
+    def _app(
+        self,
+        identity: str,
+        flash: NorFlash,
+        chip: Chip,
+        interpreter: Path,
+        peripherals: Sequence[Peripheral],
+    ) -> MicroPythonApp:
+        if not isinstance(self.engine, VirtualEngine):
+            return MicroPythonApp(self.engine, flash, chip, interpreter)
+        app = LockstepApp(self.engine, flash, chip, interpreter, identity)
+        for each in peripherals:
+            if isinstance(each, Watchdog):
+                app.watchdog = each
+            elif isinstance(each, Pins):
+                app.interruptible = partial(getattr, each, "interrupts")
+            elif isinstance(each, Uart):
+                each.on_input = app.stir
+        return app
 
 
 def mac_address(chip: Chip, rng: random.Random) -> bytes:

@@ -14,6 +14,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from citynode.virtual.engine import Engine, Timer
 from citynode.virtual.soc.boot import AppImage
 from citynode.virtual.soc.chip import Chip
 from citynode.virtual.soc.flash import NorFlash
+from citynode.virtual.soc.flashline import FlashLine
 from citynode.virtual.soc.idfheap import heap_regions
 from citynode.virtual.soc.rpc import Handler, HardwareError, Server, Value
 from citynode.virtual.soc.storage import Storage
@@ -34,8 +36,8 @@ _OWN_HEAP = 1_500_000
 # The unix port's words are twice as wide as the chip's: the same objects take twice the bytes.
 _WORDS = 2
 _EPOCH_2000_NS = 946_684_800 * 1_000_000_000  # where the chip's time of day starts
-_IRQ_DEPTH = 8  # MICROPY_SCHEDULER_DEPTH
-_PROGRAM_IRQS = 100  # channels from here on are the program's, below are the driver's own
+IRQ_DEPTH = 8  # MICROPY_SCHEDULER_DEPTH
+PROGRAM_IRQS = 100  # channels from here on are the program's, below are the driver's own
 _ASK_AGAIN_S = 0.05  # a soft interrupt that the program has not fetched is signalled again
 _INTERRUPT_S = 0.02  # time that the interpreter gets to notice an interruption
 _INTERRUPT_LIMIT_S = 0.5
@@ -44,8 +46,8 @@ _CTRL_C = b"\x03"
 
 _START = (
     "import vfs,sys;vfs.mount(vfs.VfsPosix({upy!r}),'/.vb');sys.path[:]=['/.vb/core'];"
-    "sys.argv[:]=[{rpc!r}];"
-    "import _start;_start.run(globals())"
+    "sys.argv[:]=[{rpc!r},{flash!r}];"
+    "{first}import _start;_start.run(globals())"
 )
 _BUILDS = {"esp32": "ESP32_GENERIC", "esp32s3": "ESP32_GENERIC_S3", "esp32c3": "ESP32_GENERIC_C3"}
 _MPY_ARCH = {"esp32": 10, "esp32s3": 10, "esp32c3": 11}  # xtensawin, rv32imc
@@ -61,6 +63,9 @@ class AppExit:
 
 class MicroPythonApp:
     """Runs MicroPython for one board; all methods belong to the engine's thread."""
+
+    _prefix: tuple[str, ...] = ()  # of the command line
+    _first_module = ""  # a statement before all others
 
     def __init__(self, engine: Engine, flash: NorFlash, chip: Chip, interpreter: Path) -> None:
         self.on_transmit: Callable[[bytes], None] = lambda data: None
@@ -132,18 +137,28 @@ class MicroPythonApp:
             self._rtc_start_ns = self._start_ns
         self._random_stream = self._engine.rng(f"entropy {mac.hex()} {self._start_ns}")
         self._storage.use(app)
-        # The far end stays open here as well: what a tool has sent outlives a soft reset.
-        self._stdin, self._stdin_far = socket.socketpair()
-        self._stdin.setblocking(False)
+        self._open_input()
         self._spawn()
 
     def kill(self) -> None:
         """End the program at once, as a loss of power does."""
         if self._end_process():
             self._input.clear()
-            self._engine.remove_writer(self._stdin)
-            self._stdin.close()
-            self._stdin_far.close()
+            self._close_input()
+
+    def close(self) -> None:
+        """End the program and let go of what outlives it."""
+        self.kill()
+
+    def _open_input(self) -> None:
+        # The far end stays open here as well: what a tool has sent outlives a soft reset.
+        self._stdin, self._stdin_far = socket.socketpair()
+        self._stdin.setblocking(False)
+
+    def _close_input(self) -> None:
+        self._engine.remove_writer(self._stdin)
+        self._stdin.close()
+        self._stdin_far.close()
 
     def _end_process(self) -> bool:
         process, self._process = self._process, None
@@ -183,7 +198,7 @@ class MicroPythonApp:
         """Have the program call what it has attached to `channel`, as soon as it can."""
         if self._process is None:
             return
-        if channel >= _PROGRAM_IRQS and len(self._irqs) >= _IRQ_DEPTH:
+        if channel >= PROGRAM_IRQS and len(self._irqs) >= IRQ_DEPTH:
             return  # MicroPython's queue is full: what comes now is lost
         self._irqs.append((channel, value))
         if self._irq_timer is None and self._irq_ready:
@@ -204,34 +219,48 @@ class MicroPythonApp:
 
     def _spawn(self) -> None:
         rpc, rpc_far = socket.socketpair()
+        flash, flash_far = socket.socketpair()
         stdout, stdout_far = socket.socketpair()
         heap = self._chip.heap_size * _WORDS + _OWN_HEAP
-        script = _START.format(upy=str(upy()), rpc=str(rpc_far.fileno()))
+        lines = (rpc_far.fileno(), flash_far.fileno())
+        script = _START.format(
+            upy=str(upy()), rpc=str(lines[0]), flash=str(lines[1]), first=self._first_module
+        )
         try:
             self._process = subprocess.Popen(
-                [str(self._interpreter), "-X", f"heapsize={heap}", "-c", script],
+                [*self._prefix, str(self._interpreter), "-X", f"heapsize={heap}", "-c", script],
                 stdin=self._stdin_far.fileno(),
                 stdout=stdout_far.fileno(),
                 stderr=stdout_far.fileno(),
-                pass_fds=(rpc_far.fileno(),),
+                pass_fds=lines,
                 env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "TZ": "UTC"},
                 cwd="/",
                 start_new_session=True,  # Ctrl-C at the host's terminal is not for the board
             )
         finally:
-            for far in (rpc_far, stdout_far):
+            for far in (rpc_far, flash_far, stdout_far):
                 far.close()
-        self._pipes = [rpc, stdout]
+        self._pipes = [rpc, flash, stdout]
         for pipe in self._pipes:
             pipe.setblocking(False)
-        self._server = Server(rpc, self._handlers)
         self._stdout = stdout
+        self._flash_line = FlashLine(flash, self._storage)
+        self._serve(rpc, flash)
+
+    def _serve(self, rpc: socket.socket, flash: socket.socket) -> None:
+        """Answer the calls of the process that was started, and send on what it prints."""
+        self._server = Server(rpc, self._handlers)
         self._engine.add_reader(rpc, self._called)
-        self._engine.add_reader(stdout, self._printed)
+        self._engine.add_reader(flash, partial(self._flash_changed, self._flash_line))
+        self._engine.add_reader(self._stdout, self._printed)
 
     def _called(self) -> None:
         server = self._server
         if server is not None and not server.receive() and server is self._server:
+            self._died()
+
+    def _flash_changed(self, line: FlashLine) -> None:
+        if not line.receive():
             self._died()
 
     def _printed(self) -> None:

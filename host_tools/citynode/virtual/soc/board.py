@@ -81,6 +81,19 @@ class Peripheral(Protocol):
         """Go back to the state after a reset of the chip."""
 
 
+class Log(Protocol):
+    """Where a board writes down what happens to it."""
+
+    def note(self, who: str, kind: str, detail: str = "", /) -> None:
+        """Write down an event."""
+
+    def output(self, who: str, data: bytes, /) -> None:
+        """Write down bytes that have left the serial port."""
+
+    def end_output(self, who: str, /) -> None:
+        """Write down that no more bytes come before the next start."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a board is made of, besides its flash; tests put their own in."""
@@ -116,6 +129,7 @@ class Board:
         self.mac = mac
         self.flash = flash
         self.state = State.OFF
+        self.log: Log | None = None
         self.port = SerialPort(engine, self, paced=paced)
         self._engine = engine
         self._parts = parts
@@ -159,6 +173,7 @@ class Board:
         """Connect the supply; nothing happens if it is connected."""
         if self.state is not State.OFF:
             return
+        self._note("power", "on")
         self._rtc_memory = bytearray()
         if self._circuit.held:
             self.state = State.HELD
@@ -168,6 +183,8 @@ class Board:
 
     def power_off(self) -> None:
         """Cut the supply, in the middle of whatever goes on."""
+        if self.state is not State.OFF:
+            self._note("power", "off")
         self._halt(State.OFF)
         self._rtc_memory = bytearray()
 
@@ -189,6 +206,7 @@ class Board:
         """Reset the chip by something inside it; RTC memory stays."""
         if self.state in (State.OFF, State.HELD):
             return
+        self._note("reset", cause)
         self._halt(State.BOOTING)
         if cause == "run_app":
             self._download_strap, cause = False, "sw"
@@ -200,6 +218,7 @@ class Board:
     def wake(self, source: str) -> None:
         """End deep sleep; `source` names what did it. Nothing happens if the chip is awake."""
         if self.state is State.ASLEEP:
+            self._note("wake", source)
             self._halt(State.BOOTING)
             self._begin("deepsleep", source)
 
@@ -207,6 +226,7 @@ class Board:
         if self.state is State.OFF:
             return
         # EN low switches the RTC domain off as well.
+        self._note("reset", "held" if held else "ext")
         self._rtc_memory = bytearray()
         if held:
             self._halt(State.HELD)
@@ -219,6 +239,8 @@ class Board:
 
     def _halt(self, state: State) -> None:
         """Stop all that runs and wait in `state`."""
+        if self.log is not None:
+            self.log.end_output(self.id)
         self._round += 1
         self.state = state
         self._parts.app.kill()
@@ -242,6 +264,7 @@ class Board:
             self.state = State.DOWNLOAD
             self._loader = self._parts.make_loader()
             self._uart_locked = False
+            self._note("download")
             self._transmit(self._parts.download_log(cause))
             return
         self.state = State.BOOTING
@@ -253,6 +276,7 @@ class Board:
 
     def _boot(self, cause: str, wake: str | None) -> None:
         self._started_ns = self._engine.clock.now_ns()
+        self._note("boot", cause)
         result = self._parts.boot(cause)
         self._transmit(result.log)
         image = result.app
@@ -279,6 +303,7 @@ class Board:
     def _app_ended(self, end: AppExit) -> None:
         if self.state is not State.RUNNING:
             return
+        self._note("end", end.kind)
         uptime_ns = self._engine.clock.now_ns() - self._started_ns
         self._transmit(last_words(end.kind, uptime_ns // 1_000_000))
         # What follows runs from the engine: the program that reports its end is still on the stack.
@@ -295,6 +320,7 @@ class Board:
 
     def _sleep(self, sleep_ms: int | None) -> None:
         self._halt(State.ASLEEP)
+        self._note("sleep", "" if sleep_ms is None else f"{sleep_ms} ms")
         if sleep_ms is not None:
             self._after(sleep_ms * 1_000_000, self.wake, "timer")
 
@@ -365,7 +391,13 @@ class Board:
             self._waiting.clear()
             self._load(data, self._uart)
 
+    def _note(self, kind: str, detail: str = "") -> None:
+        if self.log is not None:
+            self.log.note(self.id, kind, detail)
+
     def _transmit(self, data: bytes) -> None:
+        if self.log is not None:
+            self.log.output(self.id, data)
         self.port.transmit(data, self._uart)
 
     # -- waiting --------------------------------------------------------------------------------

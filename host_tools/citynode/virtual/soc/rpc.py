@@ -63,29 +63,8 @@ class Server:
 
     def _answer(self, message: bytes) -> bool:
         number, size = struct.unpack_from("<BI", message)
-        try:
-            name, *arguments = json.loads(message[5 : 5 + size])
-            arguments = _fill(arguments, message[5 + size :])
-            handler = self._handlers[name]
-        except (ValueError, KeyError, TypeError):
-            # Only a broken module of the virtual board's own gets here.
-            name = message[5 : 5 + size].decode(errors="replace")[:80]
-            return self._send(number, _ERROR, ["RuntimeError", f"no such call: {name}"])
-        try:
-            value = handler(*arguments)
-        except HardwareError as error:
-            return self._send(number, _ERROR, [error.type_name, error.text])
-        except OSError as error:
-            return self._send(number, _OS_ERROR, error.errno or 5)
-        except (TypeError, ValueError, OverflowError) as error:
-            # An argument of a kind or size that the hardware has no use for: as in the port, it is
-            # the program that hears of it.
-            return self._send(number, _ERROR, [type(error).__name__, str(error)])
-        return self._send(number, _VALUE, value)
-
-    def _send(self, number: int, status: int, value: Value) -> bool:
-        blob = bytearray()
-        text = json.dumps(_mark(value, blob), separators=(",", ":")).encode()
+        status, value = perform(self._handlers, message[5 : 5 + size], message[5 + size :])
+        text, blob = encode(value)
         answer = struct.pack("<IBBI", 6 + len(text) + len(blob), number, status, len(text))
         try:
             # The interpreter waits for this answer, so the socket has room or the end is gone.
@@ -96,6 +75,35 @@ class Server:
         except OSError:
             return False
         return True
+
+
+def perform(handlers: dict[str, Handler], text: bytes, blob: bytes) -> tuple[int, Value]:
+    """Make the call of a request (its JSON and its bytes); return the answer's status and value."""
+    try:
+        name, *arguments = json.loads(text)
+        if b"{" in text:
+            arguments = _fill(arguments, blob)
+        handler = handlers[name]
+    except (ValueError, KeyError, TypeError):
+        # Only a broken module of the virtual board's own gets here.
+        name = text.decode(errors="replace")[:80]
+        return _ERROR, ["RuntimeError", f"no such call: {name}"]
+    try:
+        return _VALUE, handler(*arguments)
+    except HardwareError as error:
+        return _ERROR, [error.type_name, error.text]
+    except OSError as error:
+        return _OS_ERROR, error.errno or 5
+    except (TypeError, ValueError, OverflowError) as error:
+        # An argument of a kind or size that the hardware has no use for: as in the port, it is
+        # the program that hears of it.
+        return _ERROR, [type(error).__name__, str(error)]
+
+
+def encode(value: Value) -> tuple[bytes, bytes]:
+    """Return the JSON and the bytes of a value."""
+    blob = bytearray()
+    return json.dumps(_mark(value, blob), separators=(",", ":")).encode(), bytes(blob)
 
 
 def _fill(arguments: list[object], blob: bytes) -> list[object]:

@@ -68,8 +68,6 @@ class Storage:
         for name, handler in (
             ("flash.size", lambda: flash.size),
             ("flash.read", self._read),
-            ("flash.program", self._program),
-            ("flash.erase", self._erase),
             ("partition.list", lambda: [_row(each) for each in self._partitions]),
             ("partition.running", lambda: _row(self._running)),
             ("partition.boot", lambda: _row(self._boot())),
@@ -101,11 +99,13 @@ class Storage:
         self._check(at, size)
         return self._flash.read(at, size)
 
-    def _program(self, at: int, data: bytes) -> None:
+    def program(self, at: int, data: bytes) -> None:
+        """Program bytes; raises OSError outside of the flash, or where it fails."""
         self._check(at, len(data))
         self._flash.program(at, data)
 
-    def _erase(self, at: int, size: int) -> None:
+    def erase(self, at: int, size: int) -> None:
+        """Erase whole sectors; raises OSError outside of the flash, or where it fails."""
         self._check(at, size)
         self._flash.erase(at, size)
 

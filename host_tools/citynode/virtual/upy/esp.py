@@ -1,5 +1,7 @@
 """`esp` of the ESP32 port: the flash as a whole."""
 
+import _ctrlc
+import _flash
 from _rpc import call as _call
 
 LOG_NONE, LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG, LOG_VERBOSE = range(6)
@@ -23,11 +25,13 @@ def flash_read(offset, buffer):
 
 
 def flash_write(offset, data):
-    _call("flash.program", offset, data)
+    _ctrlc.hold()
+    _flash.check(_ctrlc.let_go(_flash.program(offset, data)))
 
 
 def flash_erase(sector):
-    _call("flash.erase", sector * 4096, 4096)
+    _ctrlc.hold()
+    _flash.check(_ctrlc.let_go(_flash.erase(sector * 4096, 4096)))
 
 
 def gpio_matrix_in(pin, signal, invert):

@@ -1,6 +1,8 @@
 """`esp32` of the ESP32 port: partitions, NVS, wake-up sources, temperatures."""
 
+import _ctrlc
 import _facts
+import _flash
 import _heap
 import _wake
 from _rmt import RMT as RMT
@@ -74,54 +76,73 @@ class Partition:
     def info(self):
         return self._row
 
+    # What the file system calls: see `_flash` about the size of frames, `_ctrlc` about jumps. A
+    # negative errno reaches it as one.
+
+    def readblocks(self, block, buf, offset=0):
+        _ctrlc.hold()
+        offset = self._at(block, offset, len(buf))
+        self._file.seek(offset)
+        self._file.readinto(buf)
+        _ctrlc.let_go(None)
+
+    def writeblocks(self, block, buf, offset=None):
+        _ctrlc.hold()
+        block = self._write(block, buf, offset)
+        return _ctrlc.let_go(block)
+
+    def ioctl(self, op, arg):
+        _ctrlc.hold()
+        arg = self._control(op, arg)
+        return _ctrlc.let_go(arg)
+
     def _at(self, block, offset, size):
         at = block * self._block + offset
         if not 0 <= at <= self._size:
+            _ctrlc.let_go(None)
             _raise(0x102, "ESP_ERR_INVALID_ARG")
         if at + size > self._size:
+            _ctrlc.let_go(None)
             _raise(0x104, "ESP_ERR_INVALID_SIZE")
         return self._start + at
 
-    def readblocks(self, block, buf, offset=0):
-        self._file.seek(self._at(block, offset, len(buf)))
-        self._file.readinto(buf)
+    def _write(self, block, buf, offset):
+        if offset is None:
+            return self._overwrite(block, buf)
+        offset = self._at(block, offset, len(buf))
+        return _flash.program(offset, buf)
 
-    def writeblocks(self, block, buf, offset=None):
-        if offset is not None:
-            _call("flash.program", self._at(block, offset, len(buf)), buf)
-            return
-        at = self._at(block, 0, len(buf))
-        if self._block >= _SECTOR:
-            if at % _SECTOR or len(buf) % _SECTOR:
-                _raise(0x104, "ESP_ERR_INVALID_SIZE")
-            _call("flash.erase", at, len(buf))
-            _call("flash.program", at, buf)
-        else:
-            self._rewrite(at, buf)
-
-    def _rewrite(self, at, buf):
-        """Write less than sectors: what is around the bytes is kept."""
-        start = at // _SECTOR * _SECTOR
-        stop = -(-(at + len(buf)) // _SECTOR) * _SECTOR
-        data = bytearray(stop - start)
-        self._file.seek(start)
-        self._file.readinto(data)
-        data[at - start : at - start + len(buf)] = buf
-        _call("flash.erase", start, stop - start)
-        _call("flash.program", start, data)
-
-    def ioctl(self, op, arg):
-        if op in (1, 2, 3):
-            return 0
+    def _control(self, op, arg):
         if op == 4:
             return self._size // self._block
         if op == 5:
             return self._block
         if op == 6:
-            if self._block != _SECTOR:
-                return -_EINVAL
-            _call("flash.erase", self._at(arg, 0, _SECTOR), _SECTOR)
-            return 0
+            return self._erase(arg)
+        return 0 if op in (1, 2, 3) else None
+
+    def _erase(self, block):
+        if self._block != _SECTOR:
+            return -_EINVAL
+        block = self._at(block, 0, _SECTOR)
+        return _flash.erase(block, _SECTOR)
+
+    def _overwrite(self, block, buf):
+        """Write as file systems do that know nothing of erasing."""
+        at = self._at(block, 0, len(buf))
+        if self._block >= _SECTOR and (at % _SECTOR or len(buf) % _SECTOR):
+            _ctrlc.let_go(None)
+            _raise(0x104, "ESP_ERR_INVALID_SIZE")
+        start = at // _SECTOR * _SECTOR
+        stop = -(-(at + len(buf)) // _SECTOR) * _SECTOR
+        if stop - start > len(buf):
+            # Less than sectors: what is around the bytes is kept.
+            data = bytearray(stop - start)
+            self._file.seek(start)
+            self._file.readinto(data)
+            data[at - start : at - start + len(buf)] = buf
+            buf = data
+        return _flash.erase(start, stop - start) or _flash.program(start, buf)
 
     def set_boot(self):
         _idf(_call("partition.set_boot", self._start))

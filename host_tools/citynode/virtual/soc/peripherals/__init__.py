@@ -11,6 +11,7 @@ from citynode.virtual.soc.peripherals.analog import Adc, Pwm
 from citynode.virtual.soc.peripherals.counters import Counters
 from citynode.virtual.soc.peripherals.i2c import I2C, I2CBus
 from citynode.virtual.soc.peripherals.net import Net
+from citynode.virtual.soc.peripherals.onewire import OneWire
 from citynode.virtual.soc.peripherals.pins import Host, Pins
 from citynode.virtual.soc.peripherals.radio import Radio, RadioSpec
 from citynode.virtual.soc.peripherals.serial import Spi, Uart
@@ -97,6 +98,7 @@ def hardware(
         adc,
         Pwm(pins),
         Counters(pins),
+        OneWire(pins),
         Uart(engine, chip.id),
         Spi([radio.bus for radio in radios]),
         *radios,

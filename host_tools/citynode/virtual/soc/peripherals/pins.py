@@ -63,6 +63,12 @@ class Pins:
         self.chip = chip
         self._pads = {number: _Pad() for number in sorted(chip.gpios)}
         self._host: Host | None = None
+        self._triggered: set[int] = set()
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether the level of a pin may interrupt the program."""
+        return bool(self._triggered)
 
     # -- from outside ---------------------------------------------------------------------------
 
@@ -144,6 +150,7 @@ class Pins:
 
     def reset(self) -> None:
         """Make inputs of all pads that are not held, with nothing pulling."""
+        self._triggered.clear()
         for number, pad in self._pads.items():
             pad.trigger = 0
             if not pad.hold:
@@ -152,6 +159,7 @@ class Pins:
 
     def _forget_irqs(self) -> None:
         # A soft reset takes the handlers away and leaves the levels (machine_pins_deinit).
+        self._triggered.clear()
         for pad in self._pads.values():
             pad.trigger = 0
 
@@ -201,3 +209,7 @@ class Pins:
         pad = self._pads[number]
         pad.level = self.level(number)
         pad.trigger = trigger
+        if trigger:
+            self._triggered.add(number)
+        else:
+            self._triggered.discard(number)

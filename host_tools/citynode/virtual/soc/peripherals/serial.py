@@ -73,6 +73,8 @@ class Uart:
         self._triggers: dict[int, int] = {}
         self._idle: dict[int, Timer] = {}
         self._host: Host | None = None
+        # Hears that there is more to read, for who waits without asking again.
+        self.on_input: Callable[[], None] = lambda: None
 
     def attach(self, app: Host) -> None:
         """Answer the calls of `machine.UART`."""
@@ -150,6 +152,7 @@ class Uart:
         self._triggers[number] = trigger
 
     def _received(self, number: int) -> None:
+        self.on_input()
         trigger = self._triggers.get(number, 0)
         if trigger & IRQ_RX:
             self._post(number, IRQ_RX)

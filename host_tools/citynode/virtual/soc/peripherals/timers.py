@@ -83,6 +83,15 @@ class Watchdog:
         self._fed_ns = 0
         self._host: Host | None = None
 
+    @property
+    def due_ns(self) -> int | None:
+        """When it looks whether it was fed; None while it is off."""
+        return None if self._due is None else self._due.due_ns
+
+    def fed_at(self, ns: int) -> None:
+        """Note that it was fed at a time."""
+        self._fed_ns = max(self._fed_ns, ns)
+
     def attach(self, app: Host) -> None:
         """Answer the calls of `machine.WDT`; a soft reset does not stop it."""
         self._host = app
@@ -105,7 +114,8 @@ class Watchdog:
         self._fed_ns = self._engine.clock.now_ns()
 
     def _wait(self) -> None:
-        self._due = self._engine.call_at(self._fed_ns + self._timeout_ms * NS // 1000, self._look)
+        due = self._fed_ns + self._timeout_ms * NS // 1000
+        self._due = self._engine.call_own_at(due, self._look)
 
     def _look(self) -> None:
         self._due = None

@@ -3,6 +3,7 @@
 from _native import time as _time
 from _rpc import call
 
+_LOOK_US = 1000
 _ticks_us = _time.ticks_us
 # The host gives both at the start: microseconds since the board's start, and what to add to
 # them (in nanoseconds) for the time of day since 1970.
@@ -20,6 +21,20 @@ def start(uptime_us, offset_ns):
 def us():
     """Return the microseconds since the board's start."""
     return _ticks_us() + _base_us
+
+
+bus_us = us  # the time on the wires of a bus
+
+
+def spend_us(us):
+    """Wait while the bus transfers."""
+    if us > 0:
+        _time.sleep_us(us)
+
+
+def doze_us(us):
+    """Wait so long at most; who waits for input looks again then."""
+    _time.sleep_us(us if us < _LOOK_US else _LOOK_US)
 
 
 def unix_ns():

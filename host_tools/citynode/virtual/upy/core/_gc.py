@@ -18,5 +18,5 @@ def collect():
 def threshold(*amount):
     if not amount:
         n = _gc.threshold()
-        return n if n < 0 else n // 2
-    return _gc.threshold(amount[0] if amount[0] < 0 else amount[0] * 2)
+        return n if n < 0 else n // _heap.per_byte
+    return _gc.threshold(amount[0] if amount[0] < 0 else amount[0] * _heap.per_byte)

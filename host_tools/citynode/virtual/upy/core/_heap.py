@@ -11,6 +11,7 @@ _INITIAL = 56_000  # bytes that the port starts with; it doubles them as long as
 _BLOCK = 16
 depth = 0  # how often the program has locked the heap
 own = 0  # bytes that the virtual board's own modules take
+per_byte = 2  # bytes that may be taken here before a collection for each that the program has said
 spare = 0  # bytes for the emergency exceptions that the program has asked for
 
 

@@ -1,10 +1,12 @@
 """Soft interrupts: the host signals, the scheduler calls what was attached to a channel."""
 
+import _ctrlc
 import _rpc
+import ffi
 import micropython
 
 _handlers = {}
-_SIGINT = 2
+_callbacks = []  # must stay referenced for as long as the program runs
 _SIGUSR1 = 10 if not hasattr(micropython, "_darwin") else 30
 # What the interpreter stops its other threads with for a collection (SIGRTMIN + 5 of Linux), and
 # where `struct sigaction` has the signals that wait meanwhile.
@@ -33,7 +35,7 @@ def run(handler, argument):
 
 
 def _take(_):
-    if _rpc.busy():
+    if _rpc.busy() or _ctrlc.held:
         _rpc.put_off = _take
         return
     for channel, value in _rpc.call("irq.take"):
@@ -44,9 +46,10 @@ def _take(_):
 
 def _on_signal(_):
     try:
-        micropython.schedule(_take, None)
+        # Not followed by a jump, where a Ctrl-C that waits would come out, and go no further.
+        return micropython.schedule(_take, None)
     except RuntimeError:
-        pass  # the queue is full; the host signals again
+        return  # the queue is full; the host signals again
 
 
 def _calm_collection(libc):
@@ -57,19 +60,24 @@ def _calm_collection(libc):
     sigaction = libc.func("i", "sigaction", "ipp")
     action = bytearray(_SIGACTION_SIZE)
     if sigaction(_SIG_COLLECT, None, action) == 0:
-        for number in (_SIGINT, _SIGUSR1):
+        for number in (_ctrlc.SIGINT, _SIGUSR1):
             action[_MASK_AT + (number - 1) // 8] |= 1 << (number - 1) % 8
         sigaction(_SIG_COLLECT, action, None)
 
 
-def start():
-    """Install the signal handler; it must stay referenced for as long as the program runs."""
-    global _callback
-    import ffi
-
+def _install(number, handler):
     libc = ffi.open(None)
-    _callback = ffi.callback("v", _on_signal, "i", lock=True)
-    libc.func("p", "signal", "ip")(_SIGUSR1, _callback)
+    callback = ffi.callback("v", handler, "i", lock=True)
+    _callbacks.append(callback)
+    libc.func("p", "signal", "ip")(number, callback)
+    libc.func("i", "siginterrupt", "ii")(number, 1)  # a wait ends, and what is pending comes out
+
+
+def start():
+    """Install the signal handlers."""
+    _install(_SIGUSR1, _on_signal)
+    _ctrlc.start(_install)
+    libc = ffi.open(None)
     try:
         # A board whose host dies has lost its power: PR_SET_PDEATHSIG, SIGKILL (Linux).
         libc.func("i", "prctl", "iLLLL")(1, 9, 0, 0, 0)

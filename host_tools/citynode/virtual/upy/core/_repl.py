@@ -4,6 +4,7 @@ The protocol of the raw modes is the one of `pyexec.c`; MicroPython documents it
 "The MicroPython Interactive Interpreter Mode (aka REPL)".
 """
 
+import _ctrlc
 import _facts
 import _heap
 import _native
@@ -19,7 +20,7 @@ _EXIT_RESETS = (1, 24)  # the release from which on SystemExit is a soft reset
 _TWICE = (0, 0)
 
 _write = _native.sys.stdout.write
-_in = _native.sys.stdin.buffer
+_in = _native.stdin
 _main = {}
 builtin_modules = ()  # the names that Tab offers after "import"
 
@@ -68,6 +69,7 @@ def _execute(source, name, mode, eof):
     except BaseException as caught:
         error = caught
     _heap.release()  # a program that has left it locked could not be told so
+    _ctrlc.let_go(None)  # an error may have come out of the file system's calls
     error = _calm() or error
     source = None
     if eof:

@@ -36,7 +36,6 @@ def call(name, a=_NONE, b=_NONE, c=_NONE, d=_NONE, e=_NONE, f=_NONE, g=_NONE):
     Its arguments are no tuple, and the heap is open while it works: C code does not need the heap
     for a call either.
     """
-    global put_off
     locked = _heap.depth and _heap.release()
     _lock.acquire()  # threads of the interpreter here have no lock in common
     try:
@@ -45,12 +44,18 @@ def call(name, a=_NONE, b=_NONE, c=_NONE, d=_NONE, e=_NONE, f=_NONE, g=_NONE):
         _lock.release()
         if locked:
             _heap.restore(locked)
-        if put_off:
-            again, put_off = put_off, None
-            try:
-                schedule(again, None)
-            except RuntimeError:
-                pass  # the queue is full; the host signals again
+        resume()
+
+
+def resume():
+    """Schedule what was put off."""
+    global put_off
+    if put_off:
+        again, put_off = put_off, None
+        try:
+            schedule(again, None)
+        except RuntimeError:
+            pass  # the queue is full; the host signals again
 
 
 def _call(name, *args):

@@ -10,6 +10,7 @@ import json
 from _rpc import call
 
 _LIB = "/.vb"
+_STEP = 8192
 _TAKEN = 2 * 2048  # bytes of heap (of twice as wide words) that are in use at the prompt
 # Modules in C of the port. They are all loaded here: importing one takes no file and no heap.
 _BUILTIN = (
@@ -21,9 +22,19 @@ _BUILTIN = (
     "socket",
     "network",
     "platform",
+    "random",
     "_onewire",
 )
-_OLD_NAMES = ("time", "os", "machine", "socket", "platform", "errno", "sys")  # with a u before them
+_OLD_NAMES = (
+    "time",
+    "os",
+    "machine",
+    "socket",
+    "platform",
+    "random",
+    "errno",
+    "sys",
+)  # with a u before them
 # Modules in Python that are frozen into the firmware, by the files that they show.
 _FROZEN = {
     "flashbdev": "flashbdev.py",
@@ -101,7 +112,7 @@ def _take_over():
 def _hide():
     """Take what is not on a board out of the list of modules."""
     for name in list(_modules):
-        if (name[0] == "_" and name not in ("__main__", "_asyncio", "_onewire")) or (
+        if (name[0] == "_" and name not in ("__main__", "_asyncio", "_onewire", "_thread")) or (
             name.startswith("machine.")
         ):
             del _modules[name]
@@ -150,15 +161,27 @@ def _leave(heap):
     """
     gc = _native.gc
     gc.collect()
-    spare = gc.mem_free() - (heap - _TAKEN)
+    room = heap - _TAKEN
+    spare = gc.mem_free() - room
     global _ballast
-    _ballast = bytearray(spare - 64) if spare > 64 else None
+    if spare > 64:
+        # It goes behind the program's part: the search for free blocks would pass it each time.
+        for less in range(0, room, _STEP):
+            try:
+                part = bytearray(room - less)
+                _ballast = bytearray(spare - 64)
+                break
+            except MemoryError:
+                part = None
+        part = None
+        gc.collect()
     _heap.own = gc.mem_alloc() - _TAKEN
 
 
 def run(main):
     """Run the board until its power is cut, in the name space `main`."""
     facts, repl = _take_over()
+    facts = _native.next_life() or facts
     for name in list(main):
         if name != "__name__":
             del main[name]

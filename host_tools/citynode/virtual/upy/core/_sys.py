@@ -52,7 +52,9 @@ class _Stdio(_io.IOBase):
     def ioctl(self, request, argument):
         if request == _FILENO:
             return 1 if self._fd else 0
-        return argument & 4 if request == _POLL else 0
+        if request == _POLL:
+            return argument & (5 if self._fd == 0 and _native.input_ready() else 4)
+        return 0
 
     def readinto(self, buf, size=-1):
         if self._fd:
@@ -94,7 +96,7 @@ class _Stdio(_io.IOBase):
 class FileIO(_Stdio):
     """The port as bytes."""
 
-    _fill = _sys.stdin.buffer.readinto
+    _fill = _native.stdin.readinto
 
     def read(self, size=-1):
         return bytes(self._take(size, b""))
@@ -116,7 +118,7 @@ class TextIOWrapper(_Stdio):
         self.buffer = buffer
 
     def _fill(self, view):
-        n = _sys.stdin.buffer.readinto(view)
+        n = _native.stdin.readinto(view)
         for i in range(n or 0):
             if view[i] == 13:
                 view[i] = 10
@@ -139,7 +141,7 @@ class TextIOWrapper(_Stdio):
     def write(self, data, *span):
         if self._fd == 0:
             raise OSError(_EPERM)
-        return _sys.stdout.write(_span(data, span) if span else data)
+        return _native.write(_span(data, span) if span else data)
 
 
 def exit(value=None):

@@ -37,7 +37,7 @@ _MHZ = {
     "esp32c3": (20, 40, 80, 160),
 }
 _RTC_MEMORY = 2048
-_chip, _soft = _call("system.facts")
+_chip = _call("system.facts")[0]
 _freq = 240000000 if _chip == "esp32s3" else 160000000
 
 
@@ -70,7 +70,7 @@ sleep = lightsleep
 
 
 def reset_cause():
-    return SOFT_RESET if _soft else _CAUSES.get(_call("app.reset_cause"), 0)
+    return SOFT_RESET if _call("system.facts")[1] else _CAUSES.get(_call("app.reset_cause"), 0)
 
 
 def wake_reason():

@@ -3,6 +3,7 @@
 import io
 
 import _irq
+from _clock import bus_us, doze_us
 from _native import time as _time
 from _rpc import call
 
@@ -240,11 +241,13 @@ class UART(io.IOBase):
         if not self._id:
             return b""
         data = call("uart.read", self._id, size)
-        wait = self._timeout
-        while len(data) < size and wait > 0:
-            _time.sleep_ms(1)
+        end = bus_us() + 1000 * self._timeout
+        while len(data) < size:
+            left = end - bus_us()
+            if left <= 0:
+                break
+            doze_us(left)
             data += call("uart.read", self._id, size - len(data))
-            wait -= 1
         return data
 
     def _take(self, size):

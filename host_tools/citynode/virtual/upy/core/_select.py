@@ -1,0 +1,101 @@
+"""`select` of the ESP32 port in virtual time, which passes while nothing is ready."""
+
+import _native
+import _rpc
+import _virtual
+import io as _io
+
+POLLIN, POLLOUT, POLLERR, POLLHUP = 1, 4, 8, 16
+_POLL = 3
+_ENOENT, _EINVAL = 2, 22
+_LOOK_NS = 1_000_000
+_nothing = ()
+
+
+def _ready(obj, mask):
+    """Return which of the events of `mask` an object has, and errors."""
+    ioctl = getattr(obj, "ioctl", None)
+    if ioctl is None:
+        raise OSError(_EINVAL)
+    events = ioctl(_POLL, mask)
+    if events < 0:
+        raise OSError(-events)
+    return events
+
+
+class poll:
+    """Objects that are waited for."""
+
+    def __init__(self):
+        self._entries = {}
+
+    def register(self, obj, eventmask=POLLIN | POLLOUT):
+        self._entries[id(obj)] = [obj, eventmask]
+
+    def unregister(self, obj):
+        self._entries.pop(id(obj), None)
+
+    def modify(self, obj, eventmask):
+        if id(obj) not in self._entries:
+            raise OSError(_ENOENT)
+        self._entries[id(obj)][1] = eventmask
+
+    def poll(self, timeout=-1, flags=0):
+        return list(self.ipoll(timeout, flags))
+
+    def ipoll(self, timeout=-1, flags=0):
+        """Return an iterator over (object, events), empty when the time (ms) is over."""
+        # In most rounds of asyncio nothing is registered: a small frame for them.
+        if self._entries:
+            return iter(self._wait(-1 if timeout is None else timeout, flags & 1))
+        if timeout:
+            _virtual.rest_ms(timeout)
+        return _nothing
+
+    def _wait(self, timeout, once):
+        # Ends with the tick of the clock that the port would see it at.
+        end = _virtual.tick_after(timeout) if timeout > 0 else timeout
+        while True:
+            found, restless = self._look(once)
+            now = _virtual.now_ns()
+            if found or not timeout or 0 < end <= now:
+                return found
+            until = end
+            if restless:
+                until = now + _LOOK_NS if end < 0 else min(end, now + _LOOK_NS)
+            _virtual.await_news(until)
+
+    def _look(self, once):
+        """Return who is ready, and whether nobody will tell when that changes."""
+        found = []
+        restless = False
+        for entry in list(self._entries.values()):
+            calls = _virtual.calls
+            events = _ready(*entry)
+            # What asks the hardware may change unheard, but for a UART.
+            restless |= _virtual.calls != calls and not hasattr(entry[0], "sendbreak")
+            if events:
+                if once:
+                    entry[1] = 0
+                found.append((entry[0], events))
+        return found, restless
+
+
+def select(rlist, wlist, xlist, timeout=-1):
+    """Return the lists of those that are ready to be read, to be written, in error."""
+    wanted = {}
+    for mask, objects in ((POLLIN, rlist), (POLLOUT, wlist), (0, xlist)):
+        for obj in objects:
+            entry = wanted.setdefault(id(obj), [obj, 0])
+            entry[1] |= mask
+    poller = poll()
+    for obj, mask in wanted.values():
+        poller.register(obj, mask)
+    ms = -1 if timeout is None or timeout < 0 else int(timeout * 1000)
+    events = {id(obj): found for obj, found in poller.ipoll(ms)}
+    return tuple(
+        [
+            [obj for obj in objects if events.get(id(obj), 0) & mask]
+            for mask, objects in ((POLLIN | POLLHUP, rlist), (POLLOUT, wlist), (POLLERR, xlist))
+        ]
+    )

@@ -1,0 +1,86 @@
+"""How fast virtual time is: node-days per CPU-minute, hardware calls per second; figures, no limits."""
+
+import os
+
+import cbor2
+import pytest
+from citynode.bench.contents import CONFIG, Order
+from citynode.bench.flash import prepare
+from citynode.boards import load_board
+from citynode.identity import NAMESPACE, Identity
+from citynode.image import plan as planning
+from citynode.profiles import load_profile
+from citynode.virtual.rack import Rack
+from citynode.virtual.soc import standin
+from citynode.virtual.soc.chip import CHIPS
+from citynode.virtual.world.wifi import BENCH_PASSWORD, BENCH_SSID
+
+BOARD = "esp32-devkit"
+NS = 1_000_000_000
+DAY = 86_400 * NS
+PIN_READS = 10_000
+
+pytestmark = pytest.mark.slow
+
+
+def image(folder, files=None, **config):
+    """Return an image with the climate node (its configuration changed), or with these files."""
+    board = load_board(BOARD)
+    made = standin.build(CHIPS[board.chip])
+    nvs = {}
+    if files is None:
+        kit = prepare(Order(board, load_profile("climate-demo"), {}), made)
+        changed = cbor2.loads(kit.files[CONFIG]) | {"interval_s": 300, "health_s": 3600} | config
+        files = {**kit.files, CONFIG: cbor2.dumps(changed, canonical=True)}
+        nvs[NAMESPACE] = Identity("n1", wifi_ssid=BENCH_SSID, wifi_psk=BENCH_PASSWORD).nvs()
+    plan = planning.make(made, board.chip, board.flash_mib << 20, nvs_values=nvs, files=files)
+    path = folder / "image.bin"
+    path.write_bytes(plan.merged())
+    return path
+
+
+def measure(path, count, until):
+    """Run boards; return the CPU time of host and interpreters (s) and the boards' calls."""
+    before = os.times()
+    rack = Rack(BOARD, count, image=path, virtual_time=True)
+    try:
+        rack.open()
+        rack.engine.run(until=until(rack))
+        calls = sum(app.calls for app in rack.apps)
+    finally:
+        rack.close()
+    after = os.times()
+    return after[0] + after[1] - before[0] - before[1], sum(after[2:4]) - sum(before[2:4]), calls
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "days", "config"),
+    [
+        ("awake", 1, 0.5, {}),
+        ("awake, four at once", 4, 0.1, {}),
+        ("deep sleep", 1, 0.05, {"sleep": "deep"}),
+    ],
+)
+def test_node_days_per_cpu_minute(tmp_path, name, count, days, config):
+    path = image(tmp_path, **config)
+    host_s, upy_s, calls = measure(path, count, lambda rack: round(days * DAY))
+    samples = count * days * 288
+    print(
+        f"\n{name}: {60 * count * days / (host_s + upy_s):.1f} node-days per CPU-minute; of a sample"
+        f" {1000 * host_s / samples:.1f} ms host, {1000 * upy_s / samples:.1f} ms interpreter,"
+        f" {calls / samples:.0f} calls"
+    )
+    assert calls > samples
+
+
+def test_hardware_calls_per_second(tmp_path):
+    program = (
+        "from machine import Pin\npin = Pin(4, Pin.IN)\n"
+        f"for _ in range({PIN_READS}):\n    pin.value()\nprint('read')\n"
+    )
+    path = image(tmp_path, {"/main.py": program.encode()})
+    host_s, upy_s, calls = measure(
+        path, 1, lambda rack: lambda: rack.events.lines[-1].endswith("out read")
+    )
+    print(f"\n{calls / (host_s + upy_s):.0f} hardware calls per CPU-second")
+    assert calls >= PIN_READS
