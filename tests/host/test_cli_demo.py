@@ -48,7 +48,7 @@ def nothing_left(tmp_path, state):
 
 
 def test_blank_boards_become_nodes_that_report(nothing_left):
-    end = Running("demo", "--duration", "15s", env=nothing_left()).end(120)
+    end = Running("demo", "--duration", "25s", env=nothing_left()).end(120)
     assert end.code == 0, end
     verdicts = [line for line in end.out.splitlines() if line.rstrip("│ ").endswith("PASS")]
     assert len(verdicts) == 3, end.out

@@ -13,6 +13,7 @@ from citynode.wire.cbor import UNDEFINED
 from citynode.wire.schema import CLIMATE, HEALTH
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wire_batches import pack
 
 P, Q = "/dev/p", "/dev/q"
 PLAN = Plan(duration_s=600, silence_s=300, heap_loss=1000)
@@ -25,6 +26,11 @@ def climate(seq, temperature=20.0):
 def health(seq, uptime_s, free):
     values = {"uptime_s": uptime_s, "heap_free_b": free}
     return frame.encode(HEALTH, seq, 1_800_000_000, 0, values)
+
+
+def batch(*seqs):
+    """Return one payload of several climate records."""
+    return pack([climate(seq, 20 + seq) for seq in seqs])[0]
 
 
 def start(node="a-1", cause="hard", up="0.004"):
@@ -116,6 +122,12 @@ def test_numbers_that_are_far_apart_take_no_time():
         # The port missed 6 and 7, the broker too: they are known by what is around them.
         (lambda s: s.both(5, 8), {"expected": 4, "received": 2, "lost": 2}),
         (lambda s: s.both(5, 6).sends(climate(5), climate(5)), {"expected": 2, "repeated": 2}),
+        # A payload may hold several records, and some of them again.
+        (
+            lambda s: s.accepts(*map(climate, range(5, 9))).sends(batch(5, 6), batch(6, 7, 8)),
+            {"expected": 4, "received": 4, "lost": 0, "repeated": 1, "bad_frames": 0},
+        ),
+        (lambda s: s.both(5).sends(batch(7, 8)), {"expected": 4, "received": 3, "lost": 1}),
         # Numbers go on through a restart.
         (
             lambda s: s.both(5).line(start(cause="wdt")).both(6),
@@ -194,6 +206,13 @@ def told_apart():
     ("story", "places"),
     [
         (told_apart(), [(P, "a-1", 5, 5), (Q, "b-1", 5, 5)]),
+        # Ports show records one by one, the broker has them together.
+        (
+            Story(P, Q)
+            .accepts(*(climate(seq, 20 + seq) for seq in range(5)), port=Q)
+            .sends(batch(0, 1, 2, 3, 4)),
+            [(P, None, 0, 0), (Q, "a-1", 5, 5)],
+        ),
         (Story().both(1), [(P, "a-1", 1, 1)]),
         (Story().line(start("b-1")).both(1), [(P, "b-1", 1, 0), (None, "a-1", 1, 1)]),
         (Story(names={P: "b-1"}).both(1, node="b-1"), [(P, "b-1", 1, 1)]),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from citynode.frames import Record, decode
+from citynode.soak import topics
 from citynode.soak.account import Account
 from citynode.soak.lines import Line, parse, rom_reset
 from citynode.wire.frame import FrameError
@@ -96,13 +97,11 @@ class Ledger:
         return events
 
     def message(self, topic: str, payload: bytes, now_s: float) -> list[Event]:
-        """Take a message of the broker; others than `citynode/<node id>/up` are left alone."""
-        parts = topic.split("/")
-        if len(parts) != 3 or parts[0] != "citynode" or parts[2] != "up":
+        """Take a message of the broker; what is no message with records is left alone."""
+        message = topics.read(topic, payload)
+        if message is None:
             return []
-        name = parts[1]
-        if not _NODE_ID.fullmatch(name):
-            return []
+        name, payload = message
         if name not in self._nodes and len(self._nodes) >= _MAX_NODES:
             return []
         account = self._nodes.setdefault(name, Account(node_id=name))

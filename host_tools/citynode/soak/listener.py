@@ -18,8 +18,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from citynode.errors import CitynodeError
+from citynode.soak.topics import NODES, SERVERS
 
-TOPIC = "citynode/+/up"
 _CONNECT_S = 10.0
 _POLL_S = 0.2
 _RETRY_S = 0.5
@@ -34,7 +34,7 @@ _REASONS = {
     "login": ("the broker at {} does not accept user and password", _LOGIN),
     "refused": ("the broker at {} refuses the connection", "see the broker's log"),
     "topic": (
-        f"the broker at {{}} does not let this user read {TOPIC}",
+        f"the broker at {{}} does not let this user read {NODES}",
         "allow it in the broker's access list, or use another user",
     ),
     "protocol": (
@@ -129,10 +129,11 @@ class Listener:
             if code.is_failure:
                 answers.append("login" if code.value in _BAD_LOGIN else "refused")
             else:
-                client.subscribe(TOPIC, qos=1)
+                client.subscribe([(topic, 1) for topic in (NODES, *SERVERS)])
 
         def on_subscribe(_: Client, __: Any, ___: Any, codes: list[ReasonCode], *____: Any) -> None:
-            answers.append("topic" if codes[0].is_failure else "ready")
+            # One who serves a network server's integration may be allowed that alone.
+            answers.append("topic" if all(code.is_failure for code in codes) else "ready")
 
         def on_message(_: Client, __: Any, message: MQTTMessage) -> None:
             self._on_message(message.topic, bytes(message.payload))

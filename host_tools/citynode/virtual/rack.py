@@ -17,6 +17,7 @@ from citynode.errors import CitynodeError
 from citynode.resources import micropython
 from citynode.virtual.air import Air
 from citynode.virtual.engine import Engine
+from citynode.virtual.followtime import FollowingEngine
 from citynode.virtual.soc.app import MicroPythonApp
 from citynode.virtual.soc.board import Board, Parts
 from citynode.virtual.soc.boot import BootChain
@@ -58,7 +59,8 @@ class Rack:
 
     In `virtual_time` the engine does not wait but goes on to what is due next, and the same seed
     gives the same run: `events` then has all that has happened, and writes it to `event_log` if
-    that is a path. `date_ns` is the world's date at the start (ns since 1970), the machine's or, in
+    that is a path. With `follow` virtual time keeps step with the machine's: what boards time is
+    exact on a busy machine too; as in virtual time they have no sockets. `date_ns` is the world's date at the start (ns since 1970), the machine's or, in
     virtual time, 2026-01-01 if None.
 
     `open` and `close` belong to the thread that runs the engine; `start` and `stop` (or `with`)
@@ -80,10 +82,12 @@ class Rack:
         wifi: Mapping[str, str] | None = None,
         image: Path | None = None,
         virtual_time: bool = False,
+        follow: bool = False,
         event_log: Path | None = None,
         date_ns: int | None = None,
     ) -> None:
-        self.engine = VirtualEngine(seed, date_ns) if virtual_time else Engine(seed, date_ns)
+        kind = FollowingEngine if follow else VirtualEngine if virtual_time else Engine
+        self.engine = kind(seed, date_ns)
         self.air = Air(self.engine)
         self.events = EventLog(self.engine.clock, event_log)
         self._logged = virtual_time or event_log is not None

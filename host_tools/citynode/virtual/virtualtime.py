@@ -1,4 +1,4 @@
-"""An engine in virtual time: when nothing is due it does not wait, it goes on to what is due next."""
+"""An engine in virtual time: it does not wait for what is due next, it goes on to it."""
 
 import heapq
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from functools import partial
 from typing import TypeVarTuple, Unpack
 
 from citynode.virtual.engine import Engine, Timer
-from citynode.virtual.world.clock import VirtualClock
+from citynode.virtual.world.clock import NS, VirtualClock
 
 Ts = TypeVarTuple("Ts")
 
@@ -26,8 +26,11 @@ class VirtualEngine(Engine):
     Calls are made one at a time, in the order of their times and, where these are equal, in the
     order in which they were asked for; between two of them the condition of `run` is asked. File
     descriptors and calls from other threads are served in between, at no particular virtual time:
-    what depends on them is not the same in each run.
+    what depends on them is not the same in each run. `lead_ns` is the longest that a program may be
+    ahead of the engine, where nothing could happen anyway.
     """
+
+    lead_ns = 60 * NS
 
     def __init__(self, seed: int = 0, wall_start_ns: int | None = None) -> None:
         super().__init__(seed, wall_start_ns)

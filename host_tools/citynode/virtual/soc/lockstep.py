@@ -44,9 +44,8 @@ _ANSWER = struct.Struct("<IQQBBI")
 _IRQ, _INTERRUPT = 1, 2
 _LOOK_S = 0.05  # how often a computing interpreter is looked at
 _SPIN_S = 20.0  # CPU time that a program may compute without a call
-# The longest that a program may be ahead of the engine, where nothing could happen anyway.
-_LEAD_NS = 60_000_000_000
 _STUCK = 20  # times that on the wall: it does not even compute
+_PPM = 1_000_000
 
 
 class HungError(CitynodeError):
@@ -100,6 +99,8 @@ class LockstepApp(MicroPythonApp):
         self._at_rest = False
         self._life = 0
         self._pid: int | None = None
+        self._clock_ppm = 0
+        self._since_ns = self._own_ns = 0  # the two clocks at one moment
 
     def _clear(self) -> None:
         super()._clear()
@@ -134,6 +135,32 @@ class LockstepApp(MicroPythonApp):
                 self._due.cancel()
             self._due = self._engine.call_own_at(self._engine.clock.now_ns(), self._woken)
 
+    # -- the board's clock ----------------------------------------------------------------------
+
+    @property
+    def clock_ppm(self) -> int:
+        """How much faster than true time the crystal is, in millionths; below 0: slower.
+
+        It can be changed at any time, as by the weather. Deep sleep and hardware timers keep true
+        time.
+        """
+        return self._clock_ppm
+
+    @clock_ppm.setter
+    def clock_ppm(self, ppm: int) -> None:
+        now = self._engine.clock.now_ns()
+        self._since_ns, self._own_ns = now, self._own_time(now)
+        self._clock_ppm = ppm
+        self.stir()
+
+    def _own_time(self, true_ns: int) -> int:
+        """Return what the board's clock shows (ns since its start) at a time of the engine's."""
+        return self._own_ns + (true_ns - self._since_ns) * (_PPM + self._clock_ppm) // _PPM
+
+    def _true_time(self, own_ns: int) -> int:
+        """Return the engine's time when the board's clock comes to `own_ns`."""
+        return self._since_ns - (self._own_ns - own_ns) * _PPM // (_PPM + self._clock_ppm)
+
     # -- the process ----------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -164,6 +191,7 @@ class LockstepApp(MicroPythonApp):
             self._mother, self._born_of, self._at_rest = self._process, self._image, False
         self._process = self._mother
         self._life += 1
+        self._since_ns, self._own_ns = self._start_ns, 0
         first = self._be_born if self._at_rest else self._run
         self._due = self._engine.call_own_at(self._engine.clock.now_ns(), first)
 
@@ -271,13 +299,13 @@ class LockstepApp(MicroPythonApp):
 
     def _wait(self, until_ns: int) -> bool:
         """Answer when the board's time is `until_ns` (below 0: never), or when there is news."""
-        until_ns += self._start_ns
-        if self._news or (until_ns >= self._start_ns and self._virtual.reach(until_ns)):
+        due_ns = self._true_time(until_ns)
+        if self._news or (until_ns >= 0 and self._virtual.reach(due_ns)):
             self._answer(0, None)
             return True
         self._waiting = True
-        if until_ns >= self._start_ns:
-            self._due = self._engine.call_own_at(until_ns, self._woken)
+        if until_ns >= 0:
+            self._due = self._engine.call_own_at(due_ns, self._woken)
         return False
 
     def _woken(self) -> None:
@@ -292,8 +320,8 @@ class LockstepApp(MicroPythonApp):
             self._interrupted = False
         self._news = False
         text, blob = (b"", b"") if value is None else encode(value)
-        now = self._engine.clock.now_ns() - self._start_ns
-        horizon = self._horizon_ns() - self._start_ns
+        now = self._own_time(self._engine.clock.now_ns())
+        horizon = self._own_time(self._horizon_ns())
         size = _ANSWER.size - 4 + len(text) + len(blob)
         head = _ANSWER.pack(size, now, horizon, flags, status, len(text))
         # An interpreter that is gone is noticed when its next call does not come.
@@ -308,7 +336,7 @@ class LockstepApp(MicroPythonApp):
         until = self._virtual.next_ns() if self.interruptible() else self._virtual.next_shared_ns()
         if self.watchdog is not None and self.watchdog.due_ns is not None:
             until = min(until, self.watchdog.due_ns)
-        return min(until, now + _LEAD_NS)
+        return min(until, now + self._virtual.lead_ns)
 
     # -- what comes from it ---------------------------------------------------------------------
 
@@ -324,8 +352,8 @@ class LockstepApp(MicroPythonApp):
                     body = bytes(inbox[_REQUEST.size : 4 + size])
                     inbox.clear()
                     if fed_ns and self.watchdog is not None:
-                        self.watchdog.fed_at(self._start_ns + fed_ns)
-                    at_ns = max(at_ns + self._start_ns, self._engine.clock.now_ns())
+                        self.watchdog.fed_at(self._true_time(fed_ns))
+                    at_ns = max(self._true_time(at_ns), self._engine.clock.now_ns())
                     return _Request(at_ns, body[:json_size], body[json_size:])
             ready = self._lines.poll(_LOOK_S * 1000)
             if not ready:

@@ -10,7 +10,6 @@ import json
 from _rpc import call
 
 _LIB = "/.vb"
-_STEP = 8192
 _TAKEN = 2 * 2048  # bytes of heap (of twice as wide words) that are in use at the prompt
 # Modules in C of the port. They are all loaded here: importing one takes no file and no heap.
 _BUILTIN = (
@@ -161,27 +160,16 @@ def _leave(heap):
     """
     gc = _native.gc
     gc.collect()
-    room = heap - _TAKEN
-    spare = gc.mem_free() - room
+    spare = gc.mem_free() - (heap - _TAKEN)
     global _ballast
-    if spare > 64:
-        # It goes behind the program's part: the search for free blocks would pass it each time.
-        for less in range(0, room, _STEP):
-            try:
-                part = bytearray(room - less)
-                _ballast = bytearray(spare - 64)
-                break
-            except MemoryError:
-                part = None
-        part = None
-        gc.collect()
+    _ballast = bytearray(spare - 64) if spare > 64 else None
     _heap.own = gc.mem_alloc() - _TAKEN
 
 
 def run(main):
     """Run the board until its power is cut, in the name space `main`."""
     facts, repl = _take_over()
-    facts = _native.next_life() or facts
+    facts = _native.next_life(facts)
     for name in list(main):
         if name != "__name__":
             del main[name]
