@@ -85,7 +85,8 @@ def up(
         typer.Option(
             metavar="HOST:PORT",
             show_default=False,
-            help="Put a LoRa gateway into the air that forwards there (Semtech UDP).",
+            help="Put a LoRa gateway into the air that forwards there (Semtech UDP); boards "
+            "have no WiFi sockets then.",
         ),
     ] = None,
     gateway_eui: Annotated[
@@ -113,6 +114,7 @@ def up(
             networks=services,
             wifi=dict(pair for text in _wifi_texts(wifi) for pair in _access_points(text)),
             image=image,
+            follow=forward is not None,  # receive windows have to be met on a busy machine too
         )
         _run(rack, board[0], services, gateway, as_json)
 
