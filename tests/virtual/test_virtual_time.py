@@ -1,8 +1,11 @@
 """Virtual time: boards run programs of days in seconds, in one order, the same each time."""
 
+import ast
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
+import citynode.virtual
 import pytest
 from citynode.boards import load_board
 from citynode.image import plan as planning
@@ -43,7 +46,9 @@ def racks(tmp_path):
 
     @contextmanager
     def make(program, count=1, *, board=BOARD, **options):
-        rack = Rack(board, count, image=image(tmp_path, program, board), virtual_time=True, **options)
+        rack = Rack(
+            board, count, image=image(tmp_path, program, board), virtual_time=True, **options
+        )
         rack.open()
         try:
             yield rack
@@ -54,7 +59,7 @@ def racks(tmp_path):
 
 
 def told(rack, board=0):
-    """Return (time, line) of what a board's program has printed; the ROM's lines are not its own."""
+    """Return (time, line) of what a board's program has printed, without the ROM's lines."""
     found, own = [], False
     for line in rack.events.lines:
         at, who, kind, *detail = line.split(" ", 3)
@@ -381,3 +386,33 @@ def test_a_rack_in_a_thread_of_its_own_can_be_called(tmp_path):
         limit = time.monotonic() + 20
         while rack.call(rack.engine.clock.now_ns) < first + DAY:
             assert time.monotonic() < limit
+
+
+# Who reads the machine's time or chance; of `random` others have the class, which is seeded.
+ALLOWED = {"world/clock.py": {"time"}, "world/chance.py": {"secrets"}}
+
+
+def reads(tree):
+    """Return the sources of time and chance that a module asks."""
+    names = (node.names for node in ast.walk(tree) if isinstance(node, ast.Import))
+    imported = {alias.name for each in names for alias in each}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in ("time", "secrets", "random"):
+            yield node.module
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owner, name = node.value.id, node.attr
+            if owner in imported & {"time", "secrets"} or (owner == "random" and name != "Random"):
+                yield owner
+            elif (owner, name) == ("os", "urandom") or (
+                owner in ("datetime", "date") and name in ("now", "today", "utcnow")
+            ):
+                yield name
+
+
+def test_one_place_reads_the_machines_clock_and_one_its_chance():
+    home = Path(citynode.virtual.__file__).parent
+    modules = [path for path in home.rglob("*.py") if "upy" not in path.parts]
+    assert len(modules) > 80
+    for path in modules:
+        read = set(reads(ast.parse(path.read_text(encoding="utf-8"))))
+        assert read == ALLOWED.get(str(path.relative_to(home)), set()), path

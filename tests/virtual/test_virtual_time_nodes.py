@@ -25,9 +25,7 @@ INTERVAL = 300 * NS
 
 def write(folder, board, made, files, nvs=None):
     spec = load_board(board)
-    plan = planning.make(
-        made, spec.chip, spec.flash_mib << 20, nvs_values=nvs or {}, files=files
-    )
+    plan = planning.make(made, spec.chip, spec.flash_mib << 20, nvs_values=nvs or {}, files=files)
     path = folder / "image.bin"
     path.write_bytes(plan.merged())
     return path
@@ -95,7 +93,9 @@ def test_another_seed_is_another_run(climate):
 # -- radio ---------------------------------------------------------------------------------------
 
 RADIOS = {
-    "lilygo-t3-v1.6.1": "from node.radio.sx127x import SX127x\nradio = SX127x(spi, cs, reset, clock)",
+    "lilygo-t3-v1.6.1": (
+        "from node.radio.sx127x import SX127x\nradio = SX127x(spi, cs, reset, clock)"
+    ),
     "lilygo-t3-s3": (
         "from node.radio.sx126x import SX126x\n"
         "radio = SX126x(spi, cs, reset, Pin({busy}, Pin.IN), clock, {tcxo_mv}, {switch})"

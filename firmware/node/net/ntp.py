@@ -1,5 +1,6 @@
 """SNTP (RFC 4330): the time of day, from a server that is asked now and then."""
 
+import asyncio
 import socket
 import struct
 
@@ -19,6 +20,7 @@ _FIRST_DELAY_MS = const(2000)
 _LONGEST_DELAY_MS = const(600000)
 _EACH_MS = const(3600000)
 _SLACK_MS = const(60000)
+_LINK_S = const(15)
 # Below this a step would only carry the network's jitter into the clock.
 _STEP_MS = const(20)
 
@@ -90,7 +92,10 @@ class Sntp:
         while True:
             while not self._link.up.is_set():
                 progress.within(_SLACK_MS)
-                await self._clock.sleep_ms(250)
+                try:
+                    await asyncio.wait_for(self._link.up.wait(), _LINK_S)
+                except asyncio.TimeoutError:
+                    pass  # only to say that the task is alive
             progress.within(_SLACK_MS)
             wait = delay
             try:

@@ -1,6 +1,7 @@
 """A rack of virtual boards: one engine, one world, and for each board its flash and its port."""
 
 import random
+import resource
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,8 @@ _OUI = {
 }
 _MIB = 1 << 20
 _CALL_TIMEOUT_S = 60.0
+_FILES = 8  # open files and sockets of a board
+_OTHER_FILES = 256
 
 
 class Rack:
@@ -60,8 +63,8 @@ class Rack:
     In `virtual_time` the engine does not wait but goes on to what is due next, and the same seed
     gives the same run: `events` then has all that has happened, and writes it to `event_log` if
     that is a path. With `follow` virtual time keeps step with the machine's: what boards time is
-    exact on a busy machine too; as in virtual time they have no sockets. `date_ns` is the world's date at the start (ns since 1970), the machine's or, in
-    virtual time, 2026-01-01 if None.
+    exact on a busy machine too; as in virtual time they have no sockets. `date_ns` is the world's
+    date at the start (ns since 1970), the machine's or, in virtual time, 2026-01-01 if None.
 
     `open` and `close` belong to the thread that runs the engine; `start` and `stop` (or `with`)
     run it in a thread of its own, and then the boards are reached through `call` only.
@@ -132,6 +135,7 @@ class Rack:
                 self.engine, self._weather, networks=self._networks, wifi=self._wifi
             )
             interpreter = micropython()
+            _allow_files(_FILES * self._count * len(self._kinds))
             index = 0
             for kind in self._kinds:
                 for number in range(self._count):
@@ -293,6 +297,15 @@ class Rack:
             elif isinstance(each, Uart):
                 each.on_input = app.stir
         return app
+
+
+def _allow_files(count: int) -> None:
+    """Raise this process's limit of open files by so many, as far as the machine lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
 
 
 def mac_address(chip: Chip, rng: random.Random) -> bytes:

@@ -20,7 +20,6 @@ from struct import pack_into, unpack_from
 _COST = 10_000  # ns: what a look at the clock or a call takes, with the bytecode around it
 # How far the clock may be looked at beyond the horizon: the latency of a soft interrupt.
 _SLACK = 200_000
-_MARGIN, _STEP = 65536, 8192  # bytes
 _FOREVER = -1
 _MS = 1_000_000
 # Calls that only read what nothing but the host changes, and it only at its horizons.
@@ -317,30 +316,10 @@ class Sockets:
 # -- starts of the program --------------------------------------------------------------------
 
 
-def _make_way(heap):
-    """Take most of what the heap has beside the program's part, and behind it.
-
-    A search for free blocks goes through all that is taken before them.
-    """
-    global _ballast
-    _native.gc.collect()
-    size = _native.gc.mem_free() - heap - _MARGIN
-    for less in range(0, heap if size > 0 else 0, _STEP):
-        try:
-            before = bytearray(heap - less)
-            _ballast = bytearray(size)
-            before = None
-            return
-        except MemoryError:
-            before = None
-
-
 def next_life(facts):
     """Return in a child for each start of the program, with the facts that hold then."""
     global _cost
     import ffi
-
-    _make_way(facts["heap"])
 
     libc = ffi.open(None)
     fork = libc.func("i", "fork", "")

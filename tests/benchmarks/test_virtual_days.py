@@ -1,4 +1,4 @@
-"""How fast virtual time is: node-days per CPU-minute, hardware calls per second; figures, no limits."""
+"""How fast virtual time is: node-days per CPU-minute, hardware calls per second."""
 
 import os
 
@@ -66,9 +66,9 @@ def test_node_days_per_cpu_minute(tmp_path, name, count, days, config):
     host_s, upy_s, calls = measure(path, count, lambda rack: round(days * DAY))
     samples = count * days * 288
     print(
-        f"\n{name}: {60 * count * days / (host_s + upy_s):.1f} node-days per CPU-minute; of a sample"
-        f" {1000 * host_s / samples:.1f} ms host, {1000 * upy_s / samples:.1f} ms interpreter,"
-        f" {calls / samples:.0f} calls"
+        f"\n{name}: {60 * count * days / (host_s + upy_s):.1f} node-days per CPU-minute;"
+        f" of a sample {1000 * host_s / samples:.1f} ms host,"
+        f" {1000 * upy_s / samples:.1f} ms interpreter, {calls / samples:.0f} calls"
     )
     assert calls > samples
 

@@ -2,7 +2,7 @@
 
 In the suite 10,000 and 40. CITYNODE_BENCHMARK=full has 100,000 and 200, for minutes:
 
-    CITYNODE_BENCHMARK=full pytest tests/benchmarks/test_fleet.py -s -n 0
+    CITYNODE_BENCHMARK=full pytest tests/benchmarks/test_fleet_size.py -s -n 0
 """
 
 import csv
