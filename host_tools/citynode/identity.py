@@ -24,6 +24,7 @@ VERSION = 1
 # Whom a node joins where nothing else is given: networks of one's own do not look at it.
 NO_JOIN_EUI = bytes(8)
 
+_GIVEN_OUT = ".dev-euis"  # those of blocks, in the store's folder
 _MAC = re.compile(r"[0-9a-f]{12}")
 _NODE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _MAX_FILE = 64 << 10
@@ -37,7 +38,7 @@ _ENVIRONMENT = {
     "mqtt_pass": "CITYNODE_MQTT_PASS",
 }
 # What one board alone may have.
-UNIQUE = ("node_id", "dev_eui", "app_key")
+UNIQUE = ("node_id", "dev_eui", "app_key", "command_key")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Identity:
     mqtt_user: str | None = field(default=None, repr=False)
     mqtt_pass: str | None = field(default=None, repr=False)
     update_key: bytes | None = field(default=None, repr=False)
+    command_key: bytes | None = field(default=None, repr=False)
 
     def nvs(self) -> dict[str, tuple[Kind, Value]]:
         """Return keys, types and values of the NVS namespace."""
@@ -112,6 +114,7 @@ _FORMS: Mapping[str, tuple[Callable[[str], str | bytes], str]] = {
     "mqtt_user": (_text(64), "at most 64 bytes"),
     "mqtt_pass": (_text(128), "at most 128 bytes"),
     "update_key": (_hexadecimal(32), "64 hex digits"),
+    "command_key": (_hexadecimal(16), "32 hex digits"),
 }
 
 
@@ -178,8 +181,40 @@ def settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> dict
     return {**parse(given, "environment"), **(read_file(path) if path is not None else {})}
 
 
+@dataclass(frozen=True)
+class EuiBlock:
+    """Consecutive EUI-64s that one may give out: `count` of them from `first` on."""
+
+    first: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> "EuiBlock":
+        """Read FIRST/COUNT, 16 hex digits and a decimal number; raises CitynodeError."""
+        first, _, count = text.partition("/")
+        try:
+            block = cls(int.from_bytes(_hexadecimal(8)(first)), int(count))
+        except ValueError:
+            block = cls(0, 0)
+        if block.count < 1 or block.first + block.count > 1 << 64:
+            raise CitynodeError(
+                "the DevEUI block is not FIRST/COUNT",
+                "give 16 hex digits and how many there are, as 70B3D57ED0001000/256",
+            )
+        return block
+
+    def __contains__(self, eui: bytes | None) -> bool:
+        return eui is not None and 0 <= int.from_bytes(eui) - self.first < self.count
+
+
 class Store:
-    """The identities that were given out, one file per MAC, in a folder only we can read."""
+    """The identities that were given out, one file per MAC, in a folder only we can read.
+
+    DevEUIs are those of the MACs, or of the block `dev_euis`, each once, also where the board that
+    had it has another one now.
+    """
+
+    dev_euis: EuiBlock | None = None
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or state_dir() / "nodes"
@@ -234,19 +269,49 @@ class Store:
                     )
         base = known or Identity("")
         if known is None or renew:  # what others may have as well stays
-            base = replace(base, node_id=f"{site}-{mac[6:]}", dev_eui=None, app_key=None)
+            base = replace(
+                base, node_id=f"{site}-{mac[6:]}", dev_eui=None, app_key=None, command_key=None
+            )
         identity = replace(base, **given)  # type: ignore[arg-type]
         if board.radio is not None:
             identity = replace(
                 identity,
-                dev_eui=identity.dev_eui or eui64(mac),
+                dev_eui=identity.dev_eui or self._new_dev_eui(mac, keep),
                 join_eui=identity.join_eui or NO_JOIN_EUI,
                 app_key=identity.app_key or secrets.token_bytes(16),
+                command_key=identity.command_key or secrets.token_bytes(16),
             )
         self._refuse_twins(mac, identity)
         if keep and identity != known:
             self._write(self._path(mac), identity)
         return identity
+
+    def _new_dev_eui(self, mac: str, keep: bool) -> bytes:
+        block = self.dev_euis
+        if block is None:
+            return eui64(mac)
+        path = self.folder / _GIVEN_OUT
+        try:
+            given_out = json.loads(path.read_bytes()) if path.is_file() else []
+            numbers = {int(eui, 16) for eui in given_out}
+        except (OSError, ValueError, TypeError):
+            raise CitynodeError(
+                f"{path} cannot be read", "bring it back from a backup: it has the DevEUIs in use"
+            ) from None
+        numbers |= {int.from_bytes(each.dev_eui) for each in self.all().values() if each.dev_eui}
+        last = max((n for n in numbers if 0 <= n - block.first < block.count), default=None)
+        number = block.first if last is None else last + 1
+        if number >= block.first + block.count:
+            raise CitynodeError(
+                f"all {block.count} DevEUIs of the block are given out", "give another block"
+            )
+        if keep:
+            known = sorted({*given_out, f"{number:016x}"})
+            try:
+                write_secret(path, json.dumps(known).encode())
+            except OSError as error:
+                raise self._unwritable(error) from None
+        return number.to_bytes(8)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

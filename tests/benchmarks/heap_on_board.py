@@ -7,6 +7,7 @@ that a month of five-minute samples takes a minute.
 import asyncio
 import gc
 import json
+import sys
 
 
 def told(**values):
@@ -16,7 +17,8 @@ def told(**values):
 input()  # someone listens
 gc.collect()
 before = gc.mem_alloc(), gc.mem_free()
-import node.hal.compose  # noqa: E402, F401
+import node.hal.compose  # noqa: E402
+import node.hal.wifi  # noqa: E402, F401
 
 gc.collect()
 told(imported=gc.mem_alloc() - before[0], free_before=before[1], free=gc.mem_free())
@@ -171,6 +173,7 @@ async def main():
     for task in tasks:
         task.cancel()
     told(
+        lorawan="node.hal.lorawan" in sys.modules,
         dropped=counters.dropped,
         lost=counters.lost,
         faults=counters.sensor_faults,

@@ -32,6 +32,15 @@ GOOD = {
     "spool_kib": 64,
     "log": "debug",
 }
+RADIO = {
+    "chip": "sx1262", "sck": 5, "miso": 3, "mosi": 6, "cs": 7, "reset": 8, "busy": 34,
+    "tcxo_mv": 1800, "dio2_switch": True,
+}  # fmt: skip
+LORAWAN = {
+    "kind": "lorawan", "region": "EU868", "airtime_s_per_day": 60, "confirmed_every": 4,
+    "link_check": False, "adr": False, "clock_error_ppm": 500, "antenna_gain_dbi": -1,
+    "certification": True,
+}  # fmt: skip
 BAD = object()  # a key that is left out
 
 
@@ -43,7 +52,12 @@ def copy(value):
 
 def changed(path, value):
     """Return the good configuration with one value replaced."""
-    given = at = copy(GOOD)
+    return with_changed(GOOD, path, value)
+
+
+def with_changed(good, path, value):
+    """Return a configuration with one value replaced."""
+    given = at = copy(good)
     for key in path[:-1]:
         at = at[key]
     if value is BAD:
@@ -76,6 +90,7 @@ def test_a_good_configuration():
         "interval_s": 60,
         "health_s": 600,
         "sensors": [(0, "bme280", 0x76, 10, 1), (1, "sht4x", 0x44, 0, 0)],
+        "lorawan": None,
         "host": "mqtt.example.org",
         "tls": True,
         "port": 8884,
@@ -209,22 +224,92 @@ def test_sensors_that_cannot_be_are_left_out_and_the_others_keep_their_places():
     assert (many.faults, len(many.sensors)) == (["sensors[8]"], 8)
 
 
+def over_the_air():
+    """Return a good configuration of a node with LoRaWAN."""
+    given = copy(GOOD)
+    given["board"]["radio"] = copy(RADIO)
+    given["uplink"] = copy(LORAWAN)
+    del given["ntp"]
+    return given
+
+
+def test_a_node_with_lorawan():
+    c = Config(over_the_air())
+    assert c.faults == []
+    radio, w = c.lorawan.radio, c.lorawan
+    assert (radio.chip, radio.pins, radio.busy) == ("sx1262", (5, 6, 3, 7, 8), 34)
+    assert (radio.tcxo_mv, radio.dio2_switch) == (1800, True)
+    assert (w.airtime_s, w.confirmed_every, w.link_check, w.adr) == (60, 4, False, False)
+    assert (w.clock_error_ppm, w.antenna_gain_dbi, w.certification) == (500, -1, True)
+    given = over_the_air()
+    given["board"]["radio"].update({"chip": "sx1276", "busy": None, "tcxo_mv": 0})
+    assert Config(given).faults == []
+    assert Config(given).lorawan.radio.busy is None
+
+
+def test_each_wrong_value_of_lorawan_is_one_named_fault():
+    for path, values, name, default in (
+        (("uplink", "region"), ("US915", 868, None, BAD), None, None),
+        (("uplink", "airtime_s_per_day"), (4, 865, 30.0, True, BAD), "airtime_s", 30),
+        (("uplink", "confirmed_every"), (-1, 65, None, BAD), "confirmed_every", 8),
+        (("uplink", "link_check"), (0, None, BAD), "link_check", True),
+        (("uplink", "adr"), ("yes", BAD), "adr", True),
+        (("uplink", "clock_error_ppm"), (-1, 30001, BAD), "clock_error_ppm", 10000),
+        (("uplink", "antenna_gain_dbi"), (-11, 17, 2.5, BAD), "antenna_gain_dbi", 2),
+        (("uplink", "certification"), (1, BAD), "certification", False),
+        (("board", "radio"), (None, 7, [], BAD), "radio", None),
+        (("board", "radio", "chip"), ("sx1278", None, BAD), "radio", None),
+        (("board", "radio", "sck"), (-1, 49, "5"), "radio", None),
+        (("board", "radio", "tcxo_mv"), (-1, 3301, 1.8, BAD), "radio", None),
+        (("board", "radio", "dio2_switch"), (1, BAD), "radio", None),
+    ):
+        for value in values:
+            c = Config(with_changed(over_the_air(), path, value))
+            assert c.faults == [".".join(path)], (path, value, c.faults)
+            if name is not None:
+                assert getattr(c.lorawan, name) == default, (path, value)
+    for path, value in ((("board", "radio", "busy"), None), (("board", "radio", "cs"), None)):
+        c = Config(with_changed(over_the_air(), path, value))
+        assert (c.faults, c.lorawan.radio) == (["board.radio"], None)
+
+
 def test_keys_of_a_later_version_are_no_fault():
     assert Config(changed(("lora",), {"region": "EU868"})).faults == []
     assert Config(changed(("v",), 2)).faults == ["v"]
+
+
+def fit_for_wifi(c):
+    assert 1 <= c.port <= 65535
+    assert 5 <= c.keepalive_s <= 65535
+    assert c.tls is True or c.tls is False
+    assert all(isinstance(text, str) for text in (c.host, c.ntp))
+
+
+def fit_for_lorawan(c):
+    assert 5 <= c.airtime_s <= 864
+    assert 0 <= c.confirmed_every <= 64
+    assert 0 <= c.clock_error_ppm <= 30000
+    for flag in (c.link_check, c.adr, c.certification):
+        assert flag is True or flag is False
+    if c.radio is not None:
+        pins = list(c.radio.pins) + ([] if c.radio.busy is None else [c.radio.busy])
+        assert all(0 <= pin <= 48 for pin in pins)
+        assert (c.radio.chip, c.radio.busy is None) in (("sx1276", True), ("sx1262", False))
+        assert 0 <= c.radio.tcxo_mv <= 3300
 
 
 def fit(c):
     """Check that the node can run with a configuration, whatever it came from."""
     assert 1 <= c.interval_s <= 86400
     assert 1 <= c.health_s <= 604800
-    assert 1 <= c.port <= 65535
-    assert 5 <= c.keepalive_s <= 65535
+    if c.lorawan is None:
+        fit_for_wifi(c)
+    else:
+        fit_for_lorawan(c.lorawan)
     assert 8192 <= c.spool_bytes <= 8192 * 1024
     assert 0 <= c.log_level <= 3
-    assert c.tls is True or c.tls is False
     assert c.deep_sleep is True or c.deep_sleep is False
-    assert all(isinstance(text, str) for text in (c.board, c.site, c.host, c.ntp))
+    assert all(isinstance(text, str) for text in (c.board, c.site))
     assert len(c.sensors) <= 8
     for sensor in c.sensors:
         assert sensor.chip
@@ -254,7 +339,7 @@ def anything(chance, depth=3):
     if what == 5:
         return "x" * chance.below(140)
     if what < 10:
-        words = ("bme280", "wifi", "deep", "debug", "none", "\u00e4")
+        words = ("bme280", "wifi", "lorawan", "sx1276", "deep", "debug", "none", "\u00e4")
         return words[chance.below(len(words))]
     if what == 10:
         return [anything(chance, depth - 1) for _ in range(chance.below(12))]
@@ -263,7 +348,7 @@ def anything(chance, depth=3):
 
 KEYS = (
     list(GOOD) + list(GOOD["board"]) + list(GOOD["uplink"]) + list(GOOD["sensors"][0])
-    + ["scl", "sda", "freq", "pin", "ratio"]
+    + ["scl", "sda", "freq", "pin", "ratio", "radio"] + list(RADIO) + list(LORAWAN)
 )  # fmt: skip
 
 
@@ -274,7 +359,7 @@ EVERYTHING = Config(None).faults
 def test_any_value_gives_a_configuration():
     chance = Chance(17)
     for _ in range(1500):
-        given = copy(GOOD)
+        given = over_the_air() if chance.below(2) else copy(GOOD)
         for _ in range(1 + chance.below(3)):
             at, path = given, None
             while isinstance(at, (dict, list)) and len(at) and (path is None or chance.below(3)):

@@ -5,7 +5,7 @@ from node.core.crumb import Crumb
 from node.core.log import Log, describe
 from node_tools import Chance
 
-FIELDS = ("era", "synced_s", "health_s", "aim_s", "status", "found_counters")
+FIELDS = ("era", "synced_s", "health_s", "aim_s", "status", "found_counters", "found_session")
 
 
 class Rtc:
@@ -26,7 +26,7 @@ def told(crumb):
     return [getattr(crumb, name) for name in FIELDS]
 
 
-EMPTY = [0, 0, 0, 0, 0, b""]
+EMPTY = [0, 0, 0, 0, 0, b"", b""]
 
 
 def test_the_breadcrumb_is_found_again():
@@ -35,11 +35,12 @@ def test_the_breadcrumb_is_found_again():
     assert told(crumb) == EMPTY
     crumb.era, crumb.synced_s, crumb.health_s = 65535, 1717200000, 1717203600
     crumb.aim_s, crumb.status = 1717204000, 16
-    crumb.save(b"counters")
-    assert told(rtc.crumb()) == [65535, 1717200000, 1717203600, 1717204000, 16, b"counters"]
+    crumb.save(b"counters", b"session")
+    expected = [65535, 1717200000, 1717203600, 1717204000, 16, b"counters", b"session"]
+    assert told(rtc.crumb()) == expected
     assert len(rtc.data) < 128
     crumb.save()
-    assert rtc.crumb().found_counters == b""
+    assert told(rtc.crumb())[5:] == [b"", b""]
     # Beyond 2106 it is wrong, and nothing else happens.
     crumb.synced_s = crumb.health_s = crumb.aim_s = (1 << 32) + 5
     crumb.save()

@@ -101,6 +101,24 @@ def test_identity_and_configuration_are_written_and_nothing_else(bench, board, s
     assert stored(state) == {board.mac.hex(): identity}
 
 
+def test_a_fleet_keeps_identity_and_stages(bench, board, state, tmp_path, monkeypatch):
+    """Two boards at once; the one that is another chip is left alone."""
+    monkeypatch.setenv("CITYNODE_KEY", "5a" * 32)
+    fleet = tmp_path / "fleet.db"
+    assert citynode("fleet", "init", "--fleet", fleet).code == 0
+    other = bench.boards[1]
+    done = provision(board, "-p", other.rfc2217_url, "--fleet", fleet, "--batch", "2026-07")
+    assert (done.code, [row["verdict"] for row in done.rows]) == (1, ["PASS", "FAIL"])
+    assert stored(state) == {}
+    (node,) = citynode("fleet", "list", "--fleet", fleet, "--json").rows
+    assert (node["mac"], node["batch"]) == (board.mac.hex(), "2026-07")
+    assert node["stages"]["identity"]["outcome"] == "PASS", node["stages"]
+    assert provision(board, "--fleet", fleet).row["changed"] == []
+    assert provision(board, "--batch", "2026-07").err.startswith(
+        "citynode: a batch is one of a fleet;"
+    )
+
+
 def test_a_board_that_is_its_own_usb_device(board, state, tmp_path):
     """Its port goes away when it starts, and is back after a while."""
     port = tmp_path / "ttyACM0"

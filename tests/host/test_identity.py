@@ -9,7 +9,7 @@ from dataclasses import asdict
 import pytest
 from citynode.boards import load_board
 from citynode.errors import CitynodeError
-from citynode.identity import Identity, Store, eui64, parse, settings
+from citynode.identity import EuiBlock, Identity, Store, eui64, parse, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,14 +64,15 @@ def test_settings_of_a_site_change_and_those_of_a_board_do_not(store):
     renewed = store.issue(MAC, WITH_RADIO, "pond", {}, renew=True)
     assert renewed.app_key != moved.app_key
     assert asdict(renewed) == {
-        **asdict(moved), "node_id": "pond-000004", "app_key": renewed.app_key
+        **asdict(moved), "node_id": "pond-000004", "app_key": renewed.app_key,
+        "command_key": renewed.command_key,
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", ["node_id", "dev_eui", "app_key"])
+@pytest.mark.parametrize("key", ["node_id", "dev_eui", "app_key", "command_key"])
 def test_no_two_boards_get_the_same(store, key):
     """Not even if they come at the same moment."""
-    value = {"node_id": "one", "dev_eui": bytes(8), "app_key": bytes(16)}[key]
+    value = {"node_id": "one", "dev_eui": bytes(8)}.get(key, bytes(16))
     macs = [f"240ac40000{number:02x}" for number in range(0, 40, 4)]
     start = threading.Barrier(len(macs))
     got, refused = [], []
@@ -92,6 +93,36 @@ def test_no_two_boards_get_the_same(store, key):
     assert len(refused) == len(macs) - 1
     assert all(what.endswith(f"has the same {key}") for what in refused)
     assert len(names(store)) == 1
+
+
+def test_dev_euis_of_a_block_are_given_out_once(store):
+    """Also when the board that had one gets another, or its file is gone."""
+    store.dev_euis = EuiBlock.parse("70-B3-D5-7E-D0-00-10-FE/4")
+    first = 0x70B3D57ED00010FE
+    macs = [f"240ac40000{number:02x}" for number in range(0, 40, 4)]
+    kept = store.issue(macs[0], WITH_RADIO, "park", WIFI)
+    assert int.from_bytes(kept.dev_eui) == first
+    assert store.issue(macs[0], WITH_RADIO, "park", WIFI) == kept
+    assert store.issue(macs[1], WITHOUT, "park", WIFI).dev_eui is None
+    assert store.issue(macs[1], WITH_RADIO, "park", WIFI, keep=False).dev_eui[-1] == 0xFF
+    renewed = store.issue(macs[0], WITH_RADIO, "park", {}, renew=True)
+    assert int.from_bytes(renewed.dev_eui) == first + 1
+    given = (first + 2).to_bytes(8)  # by hand, out of the same block
+    store.issue(macs[2], WITH_RADIO, "park", {**WIFI, "dev_eui": given})
+    (store.folder / f"{macs[0]}.json").unlink()
+    assert int.from_bytes(store.issue(macs[3], WITH_RADIO, "park", WIFI).dev_eui) == first + 3
+    with pytest.raises(CitynodeError, match="all 4 DevEUIs of the block are given out"):
+        store.issue(macs[4], WITH_RADIO, "park", WIFI)
+    assert store.find(macs[4]) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "70B3D57ED0001000", "70B3D57ED000100/4", "x/4", "70B3D57ED0001000/0", "f" * 16 + "/2"],
+)
+def test_what_is_no_block(text):
+    with pytest.raises(CitynodeError, match="DevEUI block is not FIRST/COUNT"):
+        EuiBlock.parse(text)
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])

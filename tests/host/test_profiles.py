@@ -6,14 +6,19 @@ import cbor2
 import pytest
 from citynode.boards import board_ids, load_board
 from citynode.errors import CitynodeError
-from citynode.profiles import config_cbor, load_profile, profile_ids
+from citynode.profiles import LorawanUplink, config_cbor, load_profile, profile_ids
 from citynode.resources import board_configs, provisioning
 from hypothesis import given
 from hypothesis import strategies as st
 
 PROFILE = (provisioning() / "profiles" / "climate-demo.toml").read_text()
 BOARD = (board_configs() / "heltec-lora32-v3.toml").read_text()
-LOAD = {"profile": (load_profile, PROFILE), "board": (load_board, BOARD)}
+LORAWAN = (provisioning() / "profiles" / "climate-lora-mains.toml").read_text()
+LOAD = {
+    "lorawan": (load_profile, LORAWAN),
+    "profile": (load_profile, PROFILE),
+    "board": (load_board, BOARD),
+}
 
 
 @pytest.fixture
@@ -35,11 +40,16 @@ def test_all_that_come_with_citynode_are_valid():
     for board in map(load_board, board_ids()):
         assert board.sources
         for profile in map(load_profile, profile_ids()):
+            over_the_air = isinstance(profile.uplink, LorawanUplink)
+            if over_the_air and board.radio is None:
+                continue
             raw = config_cbor(board, profile)
             assert raw == cbor2.dumps(cbor2.loads(raw), canonical=True)
             config = cbor2.loads(raw)
             assert (config["board"]["id"], config["site"]) == (board.id, profile.site)
-            assert config["uplink"]["port"] == (8883 if profile.uplink.tls else 1883)
+            assert ("radio" in config["board"]) == over_the_air
+            if not over_the_air:
+                assert config["uplink"]["port"] == (8883 if profile.uplink.tls else 1883)
 
 
 def test_a_file_of_ones_own_is_known_by_its_name(load):
@@ -69,7 +79,24 @@ WRONG = [
         ("[uplink]", '[[sensors]]\nchip = "sht4x"\naddress = 0x76\n[uplink]'),
         "file: two sensors have the same address",
     ),
-    ("profile", ('kind = "wifi"', 'kind = "pigeon"'), "uplink.kind: input should be 'wifi'"),
+    (
+        "profile",
+        ('kind = "wifi"', 'kind = "pigeon"'),
+        "uplink.kind: input should be 'wifi' or 'lora",
+    ),
+    ("lorawan", ("interval_s = 300", "interval_s = 9"), "file: interval_s is shorter than 10"),
+    ("lorawan", ('region = "EU868"', 'region = "US915"'), "uplink.region: input should be 'EU868'"),
+    ("lorawan", ("y = 30", "y = 4"), "uplink.airtime_s_per_day: input should be greater than or"),
+    (
+        "lorawan",
+        ("y = 30", "y = 30\nhost = 'x'"),
+        "unknown key uplink.host; remove it; known are k",
+    ),
+    (
+        "lorawan",
+        ("y = 30", "y = 30\nconfirmed_every = 0\nlink_check = false"),
+        "uplink: without confirmed uplinks and link checks no record is ever released",
+    ),
     ("profile", ("tls = false", 'tls = "no"'), "uplink.tls: input should be a valid boolean"),
     ("profile", ("tls = false", "port = 0"), "uplink.port: input should be greater than or equal"),
     (

@@ -20,7 +20,9 @@ _STEP_EVENT_MS = const(2000)
 class App:
     """Runs `tasks`, pairs (name, coroutine function of a Progress), under the supervisor.
 
-    `sleep(ms)` is deep sleep and does not return; it is used if `config.deep_sleep`.
+    `sleep(ms)` is deep sleep and does not return; it is used if `config.deep_sleep`. `uplink` is
+    one that itself knows when the node may sleep and what it has to keep (`finish`, `resume`,
+    `pack`); without it delivery and time are waited for.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class App:
         counters,
         log,
         sleep,
+        uplink=None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -48,6 +51,7 @@ class App:
         self._counters = counters
         self._log = log
         self._sleep = sleep
+        self._uplink = uplink
         self._stop = asyncio.Event()
 
     def on_time(self, unix_ms: int) -> None:
@@ -59,7 +63,7 @@ class App:
         if not known:
             self._recorder.clock_set(step_ms)
         if not known or abs(step_ms) >= _STEP_EVENT_MS:
-            self._log.info("ntp", "clock set, moved %d s" % (step_ms // 1000))
+            self._log.info("clock", "set, moved %d s" % (step_ms // 1000))
             detail = max(-0x80000000, min(0x7FFFFFFF, step_ms // 1000))
             self._recorder.accept(schema.EVENT, {"code": "clock_set", "detail": detail})
 
@@ -72,9 +76,14 @@ class App:
         await self._supervisor.run(self._stop)
         await self._supervisor.stop()
         self._crumb.aim_s = self._sampler.due() // 1000
-        self._crumb.save(self._counters.pack())
+        self.keep()
         self._log.info("app", "deep sleep")
         self._sleep(max(1, self._sleep_ms()))
+
+    def keep(self) -> None:
+        """Put what the next start needs into RTC memory; nothing may be done after that."""
+        session = self._uplink.pack() if self._uplink is not None else b""
+        self._crumb.save(self._counters.pack(), session)
 
     def _sleep_ms(self) -> int:
         return self._sampler.due() - self._clock.unix_ms() - _LEAD_MS
@@ -83,17 +92,22 @@ class App:
         sampled, spool = self._sampler.sampled, self._spool
         # Once the clock is set the instant may be one more interval away. A sampler that crashes
         # must not keep the node awake.
-        longest = 2000 * self._config.interval_s + _DELIVER_MS
+        longest = 2000 * self._sampler.interval_s + _DELIVER_MS
         while True:
             if self._config.sensors:
                 await self._while(lambda: not sampled.is_set(), longest, progress)
             if self._health.due:
                 self._health.report()
-            await self._while(lambda: spool.pending, _DELIVER_MS, progress)
-            if not spool.pending:
-                await self._while(self._is_sync_due, _SYNC_MS, progress)
+            if self._uplink is not None:
+                await self._uplink.finish(progress)
+            else:
+                await self._while(lambda: spool.pending, _DELIVER_MS, progress)
+                if not spool.pending:
+                    await self._while(self._is_sync_due, _SYNC_MS, progress)
             if self._sleep_ms() >= _MIN_SLEEP_MS:
                 break
+            if self._uplink is not None:
+                self._uplink.resume()
             # The next instant is too near: it is waited for.
             sampled.clear()
             await self._clock.sleep_ms(_POLL_MS)

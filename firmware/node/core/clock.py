@@ -17,10 +17,13 @@ class Clock:
     """
 
     ticks_ms = staticmethod(time.ticks_ms)
+    ticks_us = staticmethod(time.ticks_us)
+    ticks_add = staticmethod(time.ticks_add)  # type: ignore[arg-type]
     ticks_diff = staticmethod(time.ticks_diff)  # type: ignore[arg-type]
     sleep_ms = staticmethod(asyncio.sleep_ms)  # type: ignore[arg-type]
     # For a few milliseconds: blocks all tasks.
     wait_ms = staticmethod(time.sleep_ms)  # type: ignore[arg-type]
+    wait_us = staticmethod(time.sleep_us)  # type: ignore[arg-type]
 
     def __init__(self, set_rtc, known: bool) -> None:
         self._set_rtc = set_rtc

@@ -10,6 +10,8 @@ from node.wire.cbor import CborError, decode
 _MAX_SENSORS = 8
 _MAX_CHIP = 16
 _MAX_PIN = 48
+_RADIOS = ("sx1276", "sx1262")
+_RADIO_PINS = ("sck", "mosi", "miso", "cs", "reset")
 
 
 class Sensor:
@@ -23,10 +25,39 @@ class Sensor:
         self.retries = retries
 
 
+class Radio:
+    """The LoRa chip ("sx1276", "sx1262") and its pins; `busy` and `tcxo_mv` as its driver has them.
+
+    `pins` are (sck, mosi, miso, cs, reset).
+    """
+
+    def __init__(self, chip: str, pins: tuple, busy, tcxo_mv: int, dio2_switch: bool) -> None:
+        self.chip = chip
+        self.pins = pins
+        self.busy = busy
+        self.tcxo_mv = tcxo_mv
+        self.dio2_switch = dio2_switch
+
+
+class Lorawan:
+    """How the node uses LoRaWAN; `radio` is None where the board has none, or not a whole one."""
+
+    def __init__(self, radio) -> None:
+        self.radio = radio
+        self.airtime_s = 30
+        self.confirmed_every = 8
+        self.link_check = True
+        self.adr = True
+        self.clock_error_ppm = 10000
+        self.antenna_gain_dbi = 2
+        self.certification = False
+
+
 class Config:
     """The checked configuration; `faults` names what was wrong with the given one.
 
-    `i2c` is (scl, sda, freq) or None, `battery` (pin, ratio) or None.
+    `i2c` is (scl, sda, freq) or None, `battery` (pin, ratio) or None, `lorawan` None where the
+    uplink is WiFi.
     """
 
     def __init__(self, given: object) -> None:
@@ -45,15 +76,55 @@ class Config:
         self.health_s = self._number(given, "", "health_s", 3600, 1, 604800)
         self.sensors = self._sensors(given)
         uplink = self._map(given, "uplink")
-        self._choice(uplink, "uplink.", "kind", "wifi", ("wifi",))
+        kind = self._choice(uplink, "uplink.", "kind", "wifi", ("wifi", "lorawan"))
+        self.lorawan = self._lorawan(uplink, board) if kind == "lorawan" else None
+        if self.lorawan is None:
+            self._wifi(given, uplink)
+        self.deep_sleep = self._choice(given, "", "sleep", "none", ("none", "deep")) == "deep"
+        self.spool_bytes = 1024 * self._number(given, "", "spool_kib", 256, 8, 8192)
+        self.log_level = LEVELS.index(self._choice(given, "", "log", "info", LEVELS))
+
+    def _wifi(self, given: dict, uplink: dict) -> None:
         self.host = self._text(uplink, "uplink.", "host", "", 128)
         self.tls = self._flag(uplink, "uplink.", "tls", True)
         self.port = self._number(uplink, "uplink.", "port", 8883 if self.tls else 1883, 1, 65535)
         self.keepalive_s = self._number(uplink, "uplink.", "keepalive_s", 60, 5, 65535)
         self.ntp = self._text(given, "", "ntp", "pool.ntp.org", 128)
-        self.deep_sleep = self._choice(given, "", "sleep", "none", ("none", "deep")) == "deep"
-        self.spool_bytes = 1024 * self._number(given, "", "spool_kib", 256, 8, 8192)
-        self.log_level = LEVELS.index(self._choice(given, "", "log", "info", LEVELS))
+
+    def _lorawan(self, uplink: dict, board: dict) -> Lorawan:
+        c = Lorawan(self._radio(board))
+        path = "uplink."
+        self._choice(uplink, path, "region", "EU868", ("EU868",))
+        c.airtime_s = self._number(uplink, path, "airtime_s_per_day", c.airtime_s, 5, 864)
+        c.confirmed_every = self._number(uplink, path, "confirmed_every", c.confirmed_every, 0, 64)
+        c.link_check = self._flag(uplink, path, "link_check", c.link_check)
+        c.adr = self._flag(uplink, path, "adr", c.adr)
+        c.clock_error_ppm = self._number(
+            uplink, path, "clock_error_ppm", c.clock_error_ppm, 0, 30000
+        )
+        c.antenna_gain_dbi = self._number(
+            uplink, path, "antenna_gain_dbi", c.antenna_gain_dbi, -10, 16
+        )
+        c.certification = self._flag(uplink, path, "certification", c.certification)
+        return c
+
+    def _radio(self, board: dict):
+        given = board.get("radio")
+        path = "board.radio"
+        if not isinstance(given, dict):
+            return self._fault(path, None)
+        before = len(self.faults)
+        path += "."
+        chip = self._choice(given, path, "chip", "", _RADIOS)
+        pins = [self._pin(given, path, name) for name in _RADIO_PINS]
+        busy = self._pin(given, path, "busy")
+        tcxo_mv = self._number(given, path, "tcxo_mv", 0, 0, 3300)
+        switch = self._flag(given, path, "dio2_switch", False)
+        if len(self.faults) > before:
+            return None
+        if None in pins or (chip == _RADIOS[1]) != (busy is not None):
+            return self._fault("board.radio", None)
+        return Radio(chip, tuple(pins), busy, tcxo_mv, switch)
 
     def _fault(self, name: str, default):
         self.faults.append(name)

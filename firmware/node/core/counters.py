@@ -10,6 +10,7 @@ NAMES = (
     "broker_reconnects",
     "config_faults",
     "dropped",
+    "ignored",
 )
 _FORM = "<%dI" % len(NAMES)
 SIZE = struct.calcsize(_FORM)
@@ -19,7 +20,8 @@ class Counters:
     """A number by each of `NAMES`.
 
     `sensor_faults`: records that a sensor gave nothing for; `lost`: records that flash did not
-    take; `crashes`: tasks restarted; `dropped`: accepted records that a full spool gave up.
+    take; `crashes`: tasks restarted; `dropped`: accepted records that a full spool gave up;
+    `ignored`: downlinks that were no command, or one that could not be obeyed.
     """
 
     def __init__(self) -> None:
@@ -30,6 +32,7 @@ class Counters:
         self.broker_reconnects = 0
         self.config_faults = 0
         self.dropped = 0
+        self.ignored = 0
 
     def pack(self) -> bytes:
         """Return all of them as bytes."""

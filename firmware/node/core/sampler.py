@@ -34,24 +34,50 @@ class Sampler:
     Where two sensors have a field, the first one's good value counts. A field whose sensors all
     failed is UNDEFINED, one without a sensor is not sampled. `battery()` gives volts, None or
     UNDEFINED. `aim_s` is the instant that a deep sleep was to end at, 0 after no sleep.
+    `quiet` (see `Quiet`), where there is one, says when not to hold up the other tasks. `phase_s`
+    is how long after the whole interval this node samples, so that not all send at once.
     `progress.within(ms)` is called before each wait.
     """
 
     def __init__(
-        self, channels, bus, battery, interval_s, recorder, clock, counters, log, aim_s=0
+        self,
+        channels,
+        bus,
+        battery,
+        interval_s,
+        recorder,
+        clock,
+        counters,
+        log,
+        aim_s=0,
+        quiet=None,
+        phase_s=0,
     ) -> None:
         self._channels = channels
         self._bus = bus
         self._battery = battery
-        self._interval_ms = 1000 * interval_s
-        self._late_ms = min(_LATE_MS, 500 * interval_s)
         self._aim_ms = 1000 * aim_s
+        self._quiet = quiet
+        self._phase_s = phase_s
         self._recorder = recorder
         self._clock = clock
         self._counters = counters
         self._log = log
         self._last_ms = 0
         self.sampled = asyncio.Event()
+        self._set(interval_s)
+
+    def pace(self, interval_s: int) -> None:
+        """Sample at another interval from now on."""
+        if interval_s != self.interval_s:
+            self._set(interval_s)
+            self._clock.changed.set()  # who waits for the instant looks again
+
+    def _set(self, interval_s: int) -> None:
+        self.interval_s = interval_s
+        self._interval_ms = 1000 * interval_s
+        self._phase_ms = 1000 * (self._phase_s % interval_s)
+        self._late_ms = min(_LATE_MS, 500 * interval_s)
 
     async def run(self, progress) -> None:
         """Sample for ever."""
@@ -65,10 +91,10 @@ class Sampler:
     def due(self) -> int:
         """Return the next instant to sample at, by the clock as it is now, in Unix ms.
 
-        It is a whole multiple of the interval since 1970.
+        It is a whole multiple of the interval since 1970, and the phase.
         """
-        interval = self._interval_ms
-        target = (self._clock.unix_ms() // interval + 1) * interval
+        interval, phase = self._interval_ms, self._phase_ms
+        target = ((self._clock.unix_ms() - phase) // interval + 1) * interval + phase
         if 0 <= self._last_ms - target < interval:
             # The clock was put back a little: this instant has its record already.
             target = self._last_ms + interval
@@ -100,6 +126,7 @@ class Sampler:
 
     async def sample(self, unix_s: int) -> None:
         """Measure once with every sensor and have the record of `unix_s` accepted."""
+        await self._still()
         values = {}
         status = 0
         for channel in self._channels:
@@ -115,10 +142,15 @@ class Sampler:
                 field = channel.driver_class.FIELDS[i]
                 if values.get(field, UNDEFINED) is UNDEFINED:
                     values[field] = reading[i]
+        await self._still()
         volts = self._battery()
         if volts is not None:
             values["battery_v"] = volts
         self._recorder.accept(schema.CLIMATE, values, status, unix_s)
+
+    async def _still(self) -> None:
+        if self._quiet is not None:
+            await self._quiet.wait()
 
     async def _read(self, channel: Channel):
         # One good reading, or None when all tries are used up.

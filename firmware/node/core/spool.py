@@ -1,10 +1,7 @@
 """The spool: records in flash, oldest first, until the receiver has them.
 
-Segment files `/spool/<first seq, 8 hex digits>` of at most one flash block, so that adding a
-record rewrites no more than that block:
-
-    segment  magic "cns1", epoch u32, first seq u32, CRC-32 of these
-    entry    length u16, era u16, at u32, seq u32, frame, CRC-32 of all before it in the entry
+Segment files of at most one flash block each (`core.segments`), so that adding a record rewrites
+no more than that block.
 
 A record is accepted when `append` returned: it is on flash then. Released records go a whole
 segment at a time; between, the cursor in `State` says where to go on. A cut tail or a damaged
@@ -13,25 +10,25 @@ follows from what is on flash, leaves room for what damage may hide, and an epoc
 are gone is followed by a new one.
 """
 
-import os
 import struct
 from binascii import crc32
 
+from node.core.segments import (
+    CRC_BYTES,
+    ENTRY,
+    ENTRY_BYTES,
+    HEADER_BYTES,
+    MAX_FRAME,
+    MIN_ENTRY,
+    SEGMENT_BYTES,
+    Segments,
+)
 from node.wire.const import const
 
-SEGMENT_BYTES = const(4096)
-MAX_FRAME = const(240)
-
-_MAGIC = b"cns1"
-_HEADER = "<4sII"
-_HEADER_BYTES = const(16)
-_ENTRY = "<HHII"
-_ENTRY_BYTES = const(12)
-_CRC_BYTES = const(4)
-_MIN_ENTRY = const(20)
 _MIN_FRAME = const(4)
 _SAVE_EVERY = const(16)
 _TRIES = const(3)
+_MAX_FOUND = const(4)
 _ENOSPC = const(28)  # as LittleFS gives it; the port's errno does not name it
 
 
@@ -43,23 +40,25 @@ class Spool:
     """
 
     def __init__(self, folder: str, limit: int, state, new_epoch) -> None:
-        self._folder = folder
+        self._files = Segments(folder)
         self._most = max(2, limit // SEGMENT_BYTES)
         self._state = state
-        self._buffer = bytearray(_ENTRY_BYTES + MAX_FRAME + _CRC_BYTES)
-        self._view = memoryview(self._buffer)
+        self._buffer = self._files.buffer
+        self._view = self._files.view
         self._tail = None
         self._tail_bytes = 0
         self._unsaved = 0
         # Where `read` is: place of the segment in the list, of the entry in it, its number.
         self._place = 0
-        self._offset = _HEADER_BYTES
+        self._offset = HEADER_BYTES
         self._read_seq = 0
         self._checked = 0  # gaps up to here are counted
+        self._sought = False  # nothing was read since `seek`
+        self._found: dict = {}  # by segment: the record that was sought last, and where it is
         self.dropped = 0
         self.damaged = 0
         self.next_seq = 0
-        self._bases = self._find()
+        self._bases = self._files.find()
         self._recover(new_epoch)
         self.rewind()
 
@@ -67,6 +66,11 @@ class Spool:
     def pending(self) -> int:
         """How many records wait for release (with gaps that damage left)."""
         return self.next_seq - self._state.cursor
+
+    @property
+    def epoch(self) -> int:
+        """Within one epoch no number is used twice."""
+        return self._state.epoch
 
     def append(self, frame, era: int = 0, at: int = 0) -> int:
         """Put a record with number `next_seq` on flash and return its number.
@@ -78,16 +82,16 @@ class Spool:
         n = len(frame)
         if not _MIN_FRAME <= n <= MAX_FRAME:
             raise ValueError("frame's size")
-        end = _ENTRY_BYTES + n
+        end = ENTRY_BYTES + n
         tries = 0
         while True:
             tries += 1
             seq = self.next_seq
-            struct.pack_into(_ENTRY, self._buffer, 0, n, era, at, seq)
-            self._buffer[_ENTRY_BYTES:end] = frame
+            struct.pack_into(ENTRY, self._buffer, 0, n, era, at, seq)
+            self._buffer[ENTRY_BYTES:end] = frame
             struct.pack_into("<I", self._buffer, end, crc32(self._view[:end]))
             try:
-                self._write(self._view[: end + _CRC_BYTES])
+                self._write(self._view[: end + CRC_BYTES])
                 break
             except OSError as error:
                 if self._settle(seq):
@@ -102,17 +106,19 @@ class Spool:
     def read(self):
         """Return the next record as `(seq, era, at, frame)`, or None if there is no more now."""
         while self._place < len(self._bases):
-            size = self._load(self._bases[self._place], self._offset)
+            size = self._files.load(self._bases[self._place], self._offset)
             if size:
                 self._offset += size
-                _, era, at, seq = struct.unpack_from(_ENTRY, self._buffer)
+                _, era, at, seq = struct.unpack_from(ENTRY, self._buffer)
                 if seq < self._read_seq:
                     continue
+                if self._sought:
+                    self._note(self._bases[self._place], seq, self._offset - size)
                 self._skip(seq)
                 self._read_seq = seq + 1
                 if seq < self._state.cursor:
                     continue
-                return seq, era, at, bytes(self._view[_ENTRY_BYTES : size - _CRC_BYTES])
+                return seq, era, at, bytes(self._view[ENTRY_BYTES : size - CRC_BYTES])
             if self._place + 1 == len(self._bases):
                 if self._read_seq >= self.next_seq:
                     return None
@@ -121,7 +127,7 @@ class Spool:
                 self._close()
                 return None
             self._place += 1
-            self._offset = _HEADER_BYTES
+            self._offset = HEADER_BYTES
         return None
 
     def _skip(self, seq: int) -> None:
@@ -134,14 +140,28 @@ class Spool:
 
     def rewind(self) -> None:
         """Let `read` start again at the oldest record not released."""
+        self.seek(self._state.cursor)
+
+    def seek(self, seq: int) -> None:
+        """Let `read` go on at the record `seq`, or at the first one behind it."""
         self._place = 0
-        self._offset = _HEADER_BYTES
-        while (
-            self._place + 1 < len(self._bases)
-            and self._bases[self._place + 1] <= self._state.cursor
-        ):
+        self._offset = HEADER_BYTES
+        while self._place + 1 < len(self._bases) and self._bases[self._place + 1] <= seq:
             self._place += 1
-        self._read_seq = self._bases[self._place] if self._bases else self.next_seq
+        self._read_seq = self.next_seq
+        if self._bases:
+            base = self._bases[self._place]
+            self._read_seq = max(seq, base)
+            found = self._found.get(base)
+            if found is not None and found[0] <= seq:
+                self._offset = found[1]
+        self._sought = True
+
+    def _note(self, base: int, seq: int, offset: int) -> None:
+        self._sought = False
+        if len(self._found) >= _MAX_FOUND and base not in self._found:
+            self._found.clear()
+        self._found[base] = (seq, offset)
 
     def release(self, seq: int) -> None:
         """Give up all records up to `seq`: the receiver has them. Raises OSError."""
@@ -167,29 +187,6 @@ class Spool:
 
     # What is on flash
 
-    def _path(self, base: int) -> str:
-        return "%s/%08x" % (self._folder, base)
-
-    def _find(self) -> list:
-        names = []
-        try:
-            names = os.listdir(self._folder)
-        except OSError:
-            try:
-                os.mkdir(self._folder)
-            except OSError:
-                pass  # whatever is wrong with it shows with the first record
-        bases = []
-        for name in names:
-            try:
-                base = int(name, 16)
-            except ValueError:
-                continue
-            if len(name) == 8:
-                bases.append(base)
-        bases.sort()
-        return bases
-
     def _recover(self, new_epoch) -> None:
         state = self._state
         epoch = None
@@ -198,10 +195,10 @@ class Spool:
         # or a damaged one: the numbers that it may have had are not used again.
         while self._bases:
             base = self._bases[-1]
-            epoch = self._epoch_of(base)
+            epoch = self._files.epoch_of(base)
             if epoch is not None:
                 break
-            least = max(least, base + self._size(base) // _MIN_ENTRY)
+            least = max(least, base + self._files.size(base) // MIN_ENTRY)
             self._remove(self._bases.pop())
         if epoch is None:
             # The newest segment stays until there is a newer one: with none there is nothing to
@@ -212,13 +209,13 @@ class Spool:
             self._keep()
             return
         base = self._bases[-1]
-        offset, seq = _HEADER_BYTES, base
-        for end, _, last in self._entries(base):
+        offset, seq = HEADER_BYTES, base
+        for end, _, last in self._files.entries(base):
             offset = end
             seq = max(seq, last + 1)
         self._tail_bytes = offset
-        left = self._size(base) - offset
-        self.next_seq = seq + left // _MIN_ENTRY
+        left = self._files.size(base) - offset
+        self.next_seq = seq + left // MIN_ENTRY
         if left:
             self._tail_bytes = SEGMENT_BYTES
         if not state.found or state.epoch != epoch:
@@ -226,14 +223,14 @@ class Spool:
             state.cursor = self._bases[0]
             # A record of an earlier era must not get the time of the next one to be numbered.
             for each in self._bases:
-                for _, era, _ in self._entries(each):
+                for _, era, _ in self._files.entries(each):
                     state.era = max(state.era, era)
             self._keep()
         # What was dropped or lost before the state was saved cannot be had any more.
         state.cursor = max(state.cursor, self._bases[0])
         if state.cursor > self.next_seq:
             # Newer segments are gone that had records released, and perhaps some sent.
-            self.next_seq = state.cursor + SEGMENT_BYTES // _MIN_ENTRY
+            self.next_seq = state.cursor + SEGMENT_BYTES // MIN_ENTRY
         if least > self.next_seq:
             self.next_seq = least
         if self.next_seq > seq:
@@ -249,54 +246,10 @@ class Spool:
         except OSError:
             pass
 
-    def _epoch_of(self, base: int):
-        try:
-            with open(self._path(base), "rb") as file:
-                head = file.read(_HEADER_BYTES)
-        except OSError:
-            return None
-        if len(head) < _HEADER_BYTES or struct.unpack_from("<I", head, 12)[0] != crc32(head[:12]):
-            return None
-        magic, epoch, first = struct.unpack_from(_HEADER, head)
-        return epoch if magic == _MAGIC and first == base else None
-
-    def _size(self, base: int) -> int:
-        try:
-            return os.stat(self._path(base))[6]
-        except OSError:
-            return 0
-
-    def _entries(self, base: int):
-        # Yield each entry of a segment as (where it ends, era, seq).
-        offset = _HEADER_BYTES
-        while True:
-            size = self._load(base, offset)
-            if not size:
-                return
-            offset += size
-            _, era, _, seq = struct.unpack_from(_ENTRY, self._buffer)
-            yield offset, era, seq
-
-    def _load(self, base: int, offset: int) -> int:
-        # Read the entry at `offset` into the buffer; return its size, 0 where there is none.
-        try:
-            with open(self._path(base), "rb") as file:
-                file.seek(offset)
-                got = file.readinto(self._buffer) or 0
-        except OSError:
-            return 0
-        if got < _MIN_ENTRY:
-            return 0
-        end = _ENTRY_BYTES + struct.unpack_from("<H", self._buffer)[0]
-        if end + _CRC_BYTES > got:
-            return 0
-        if struct.unpack_from("<I", self._buffer, end)[0] != crc32(self._view[:end]):
-            return 0
-        return end + _CRC_BYTES
-
     def _write(self, entry) -> None:
+        self._files.end_reading()
         if self._tail is None and self._bases and self._fits(entry):
-            self._tail = open(self._path(self._bases[-1]), "ab")
+            self._tail = open(self._files.path(self._bases[-1]), "ab")
         tail = self._tail
         if tail is None or not self._fits(entry):
             tail = self._roll()
@@ -313,13 +266,12 @@ class Spool:
         while len(self._bases) >= self._most and self._drop():
             pass
         base = self.next_seq
-        head = struct.pack(_HEADER, _MAGIC, self._state.epoch, base)
         # A file of that name can only be one whose first record was never accepted.
-        tail = self._tail = open(self._path(base), "wb")
+        tail = self._tail = open(self._files.path(base), "wb")
         if not self._bases or self._bases[-1] != base:
             self._bases.append(base)
-        tail.write(head + struct.pack("<I", crc32(head)))
-        self._tail_bytes = _HEADER_BYTES
+        tail.write(self._files.header(self._state.epoch, base))
+        self._tail_bytes = HEADER_BYTES
         return tail
 
     def _settle(self, seq: int) -> bool:
@@ -330,8 +282,8 @@ class Spool:
         if not self._bases:
             return False
         base = self._bases[-1]
-        if self._epoch_of(base) is not None:
-            for _, _, found in self._entries(base):
+        if self._files.epoch_of(base) is not None:
+            for _, _, found in self._files.entries(base):
                 if found == seq:
                     return True
         if base == seq:
@@ -366,11 +318,9 @@ class Spool:
         if self._place > index:
             self._place -= 1
         elif self._place == index and self._bases:
-            self._offset = _HEADER_BYTES
+            self._offset = HEADER_BYTES
             self._read_seq = max(self._read_seq, self._bases[index])
 
     def _remove(self, base: int) -> None:
-        try:
-            os.remove(self._path(base))
-        except OSError:
-            pass
+        self._found.pop(base, None)
+        self._files.remove(base)

@@ -1,18 +1,21 @@
 """When join requests may go: TS001 chapter 7 and TR007 section 4.8.
 
 From the first request on: 36 s of air time in the first hour, 36 s in the next ten, 8.7 s in
-every day after. Within these the requests are spread: after the windows of each a wait of its
-air time over the period's duty cycle, half more or less by chance. All of it survives resets:
-the periods begin with the first request of this attempt to join, not with the last reset.
+any 24 hours after. Within these the requests are spread: after the windows of each a wait of so
+many times its air time, and more by chance. All of it survives resets: the periods begin with the
+first request of this attempt to join, not with the last reset.
 """
 
 from node.wire.const import const
 
-# (length in ms, air time in us that must not be reached, air times to wait) of the periods.
+# (length in ms, air time in us that must not be reached, air times to wait, and to add by chance)
+# of the periods. A node that does not know for how long it had no power takes its first hour for
+# longer than it is: for what is sent in the rest of it the second period has 4 s to spare. In the
+# last one the waits alone keep any 24 hours below 7.2 s and one request (DR0: 1.5 s).
 _PERIODS = (
-    (3600000, 36000000, 100),
-    (36000000, 36000000, 1000),
-    (86400000, 8700000, 10000),
+    (3600000, 36000000, 50, 100),
+    (36000000, 32000000, 600, 1200),
+    (86400000, 8700000, 12000, 2000),
 )
 _LAST = const(2)
 # From the begin of a request until RX2 is over, but for the request's own air time.
@@ -59,24 +62,26 @@ class Backoff:
 
     def due_ms(self, airtime_us: int) -> int:
         """Return how long a request must wait, 0 when it may go at once."""
-        length_ms, limit_us, _ = _PERIODS[self.period]
+        length_ms, limit_us, _, chance = _PERIODS[self.period]
         left_ms = length_ms - self.into_ms
         if self.spent_us + airtime_us >= limit_us and self.wait_ms < left_ms:
             # Not all nodes at the moment when the next period begins.
-            self.wait_ms = left_ms + self._random(self._pause_ms(airtime_us))
+            self.wait_ms = left_ms + self._random(_times(airtime_us, chance))
         return self.wait_ms
 
     def sent(self, airtime_us: int) -> None:
         """Account for a request that begins now."""
         self.attempt = (self.attempt + 1) & 0xFFFF
         self.spent_us += airtime_us
-        pause_ms = self._pause_ms(airtime_us)
-        windows_ms = _WINDOWS_MS + airtime_us // 1000
-        self.wait_ms = windows_ms + pause_ms // 2 + self._random(pause_ms + 1)
+        _, _, least, chance = _PERIODS[self.period]
+        pause_ms = _times(airtime_us, least) + self._random(_times(airtime_us, chance) + 1)
+        self.wait_ms = _WINDOWS_MS + airtime_us // 1000 + pause_ms
 
     def unheard(self, airtime_us: int) -> None:
         """The windows are over, perhaps late: the next request is by chance even then."""
-        self.wait_ms = max(self.wait_ms, self._random(self._pause_ms(airtime_us) // 2 + 1))
+        least = _PERIODS[self.period][2]
+        self.wait_ms = max(self.wait_ms, self._random(_times(airtime_us, least) + 1))
 
-    def _pause_ms(self, airtime_us: int) -> int:
-        return (airtime_us // 1000 + 1) * _PERIODS[self.period][2]
+
+def _times(airtime_us: int, count: int) -> int:
+    return (airtime_us // 1000 + 1) * count

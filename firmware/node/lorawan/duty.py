@@ -20,7 +20,10 @@ NEVER_MS = const(0x3FFFFFFF)
 
 
 class Ledger:
-    """What is left in each sub-band, and how long the network wants silence (DutyCycleReq)."""
+    """What is left in each sub-band, and how long the network wants silence (DutyCycleReq).
+
+    Where it is not `enabled` the region's limits do not hold; the network's still does.
+    """
 
     def __init__(self, region) -> None:
         self._burst = []
@@ -54,7 +57,7 @@ class Ledger:
     def wait_ms(self, band: int, airtime_us: int) -> int:
         """Return how long a frame must wait, 0 when it may go at once."""
         if not self.enabled:
-            return 0
+            return self.quiet_ms
         if airtime_us > self._burst[band]:
             return NEVER_MS
         missing = airtime_us - self.credit_us[band]

@@ -29,6 +29,7 @@ _EVERY_KEY = Identity(
     mqtt_user="",
     mqtt_pass="",
     update_key=b"",
+    command_key=b"",
 ).nvs()
 
 # Digests leave the board, never values: what comes over the line may be logged by anyone.

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -17,10 +18,13 @@ VERBS = (
     "flash",
     "provision",
     "export",
+    "command",
+    "fleet",
     "monitor",
     "decode",
     "ports",
     "doctor",
+    "replay",
     "soak",
     "virtual",
     "demo",
@@ -35,8 +39,8 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def build_app() -> typer.Typer:
-    """Build the application with every verb registered."""
+def build_app(verbs: Sequence[str] = VERBS) -> typer.Typer:
+    """Build the application with these verbs registered."""
     app = typer.Typer(
         name="citynode",
         help="Flash, provision, watch and soak-test ESP32 sensor nodes, real or virtual.",
@@ -53,15 +57,21 @@ def build_app() -> typer.Typer:
     ) -> None:
         pass
 
-    for verb in VERBS:
+    for verb in verbs:
         import_module(f"citynode.cli.{verb}").register(app)
     return app
+
+
+def _asked_for(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the one verb of a command line, all where it has none: each costs its imports."""
+    verb = next((each for each in arguments if not each.startswith("-")), None)
+    return (verb,) if verb in VERBS else VERBS
 
 
 def main() -> NoReturn:
     """Run the CLI: errors become one line on stderr, an interruption ends with 2."""
     try:
-        code = build_app()(standalone_mode=False)
+        code = build_app(_asked_for(sys.argv[1:]))(standalone_mode=False)
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from citynode.bench.flash import Method, flash, prepare
+from citynode.bench.job import Bench
+from citynode.bench.outcome import Outcome
 from citynode.cli import parts
 from citynode.errors import CitynodeError
-from citynode.identity import Store
+from citynode.fleet.node import Stage
 from citynode.image import fetch
 from citynode.link.bootloader import FAST
 
@@ -40,6 +42,9 @@ def flash_command(
             "modem lines (hold BOOT and press EN before; press EN again when it is starting)."
         ),
     ] = "default-reset",
+    dev_eui_block: parts.DevEuiBlock = None,
+    fleet: parts.FleetFile = None,
+    batch: parts.Batch = None,
     jobs: parts.Jobs = None,
     renew_identity: parts.Renew = False,
     dry_run: Annotated[
@@ -56,13 +61,18 @@ def flash_command(
             f"--before {before} is not known", "use default-reset, usb-reset or no-reset"
         )
     order = parts.make_order(board, profile, identity, ca, renew_identity)
+    store, method = parts.store_of(dev_eui_block, fleet, batch), Method(baud, before, dry_run)
     kit = prepare(order, _read(image if image is not None else _cached(order.board.micropython)))
     selected = parts.choose_ports(port)
     parts.refuse_shared(order, selected)
-    store, method = Store(), Method(baud, before, dry_run)
+
+    def work(bench: Bench, outcome: Outcome) -> None:
+        flash(bench, outcome, kit, store, method)
+
+    stages = (Stage.FLASH, Stage.BOOT, Stage.IDENTITY)
     parts.work_on(
         selected,
-        lambda bench, outcome: flash(bench, outcome, kit, store, method),
+        work if dry_run else parts.recorded(store, work, stages),
         jobs=jobs,
         as_json=as_json,
         dry_run=dry_run,

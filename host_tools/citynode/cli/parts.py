@@ -23,8 +23,11 @@ from citynode.bench.contents import Order
 from citynode.bench.outcome import Outcome, Step, Verdict
 from citynode.boards import load_board
 from citynode.errors import CitynodeError
+from citynode.fleet.inventory import Fleet
+from citynode.fleet.node import Result, Stage
+from citynode.fleet.store import FleetStore
 from citynode.link import ports
-from citynode.profiles import ca_der, load_profile
+from citynode.profiles import WifiUplink, ca_der, check_fits, load_profile
 
 Ports = Annotated[
     list[str] | None,
@@ -58,6 +61,29 @@ IdentityFile = Annotated[
         show_default=False,
         help="TOML or JSON with secrets (mode 600): wifi_ssid, wifi_psk, mqtt_user, … Else "
         "CITYNODE_WIFI_SSID and so on. What is unique to a board is made and kept.",
+    ),
+]
+FleetFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--fleet",
+        metavar="FILE",
+        envvar="CITYNODE_FLEET",
+        show_default=False,
+        help="Fleet that identities and stages are kept in (see 'citynode fleet'); else a folder.",
+    ),
+]
+Batch = Annotated[
+    str | None, typer.Option(show_default=False, help="Batch of the fleet that the boards are of.")
+]
+DevEuiBlock = Annotated[
+    str | None,
+    typer.Option(
+        "--dev-eui-block",
+        envvar="CITYNODE_DEV_EUI_BLOCK",
+        metavar="FIRST/COUNT",
+        show_default=False,
+        help="EUI-64s to take DevEUIs from, each once, as 70B3D57ED0001000/256; else the MACs'.",
     ),
 ]
 CaFile = Annotated[
@@ -104,6 +130,48 @@ _FILE_WIDTH = 200  # columns of a table that goes to a file or to another progra
 _PORT_WIDTH = 28  # columns of a port beside its bar
 
 
+def store_of(
+    dev_eui_block: str | None, fleet: Path | None = None, batch: str | None = None
+) -> identity.Store:
+    """Return the identities given out, and where new DevEUIs come from; raises CitynodeError."""
+    if fleet is None and batch is not None:
+        raise CitynodeError("a batch is one of a fleet", "give --fleet as well")
+    store = FleetStore(Fleet(fleet), batch) if fleet is not None else identity.Store()
+    if dev_eui_block is not None:
+        store.dev_euis = identity.EuiBlock.parse(dev_eui_block)
+    return store
+
+
+# Where a board is while a step is done to it.
+_STAGES = {
+    Step.WRITE: Stage.FLASH,
+    Step.BOOT: Stage.BOOT,
+    Step.PROVISION: Stage.IDENTITY,
+    Step.READ_BACK: Stage.IDENTITY,
+}
+
+
+def recorded(store: identity.Store, work: job.Work, stages: Sequence[Stage]) -> job.Work:
+    """Return work that is recorded in the fleet, stage by stage, if there is one."""
+    if not isinstance(store, FleetStore):
+        return work
+
+    def run(bench: job.Bench, outcome: Outcome) -> None:
+        try:
+            work(bench, outcome)
+        except Exception:
+            if outcome.mac is not None and outcome.step in _STAGES:
+                failed = max(_STAGES[outcome.step], stages[0], key=list(Stage).index)
+                result = Result.ABORTED if bench.leash.is_cut else Result.FAIL
+                passed = stages[: stages.index(failed)]
+                store.record(outcome.mac, passed, failed, result, outcome.step.value)
+            raise
+        if outcome.mac is not None:
+            store.record(outcome.mac, stages, firmware=outcome.version)
+
+    return run
+
+
 def choose_ports(given: Sequence[str] | None) -> list[str]:
     """Return the ports to work on; raises CitynodeError if it is not clear which."""
     if given:
@@ -139,7 +207,8 @@ def make_order(
     """Check all that was said about the boards; raises CitynodeError before any port is touched."""
     spec, what = load_board(board), load_profile(profile)
     certificate = ca_der(ca) if ca is not None else None
-    if what.uplink.tls and certificate is None:
+    check_fits(spec, what)
+    if isinstance(what.uplink, WifiUplink) and what.uplink.tls and certificate is None:
         raise CitynodeError(
             f"the profile {what.id} sends over TLS, and no CA certificate was given",
             "give --ca the certificate that the broker's is signed with",

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from citynode.bench.job import Bench
+from citynode.bench.outcome import Outcome
 from citynode.bench.provision import provision
 from citynode.cli import parts
-from citynode.identity import Store
+from citynode.fleet.node import Stage
 
 
 class Tool(StrEnum):
@@ -29,6 +31,9 @@ def provision_command(
     identity: parts.IdentityFile = None,
     ca: parts.CaFile = None,
     transport: Annotated[Tool, typer.Option(help="Tool that reaches the board.")] = Tool.MPREMOTE,
+    dev_eui_block: parts.DevEuiBlock = None,
+    fleet: parts.FleetFile = None,
+    batch: parts.Batch = None,
     jobs: parts.Jobs = None,
     renew_identity: parts.Renew = False,
     as_json: parts.AsJson = False,
@@ -37,10 +42,14 @@ def provision_command(
     order = parts.make_order(board, profile, identity, ca, renew_identity)
     selected = parts.choose_ports(port)
     parts.refuse_shared(order, selected)
-    store = Store()
+    store = parts.store_of(dev_eui_block, fleet, batch)
+
+    def work(bench: Bench, outcome: Outcome) -> None:
+        provision(bench, outcome, order, store, transport.value)
+
     parts.work_on(
         selected,
-        lambda bench, outcome: provision(bench, outcome, order, store, transport.value),
+        parts.recorded(store, work, (Stage.IDENTITY,)),
         jobs=jobs,
         as_json=as_json,
     )
