@@ -1,6 +1,6 @@
 """Chips on the boards' buses, modelled from their datasheets at the level of registers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from citynode.virtual.world.climate import Surroundings
@@ -9,6 +9,13 @@ from citynode.virtual.world.weather import Conditions
 # What is around a chip at a time of the engine's clock (ns); None where nobody knows.
 Air = Callable[[int], Conditions | None]
 Around = Callable[[int], Surroundings | None]
+# What is on the road before a sensor at a time of the engine's clock (ns); None where nobody knows:
+# the magnetic field (x, y, z in nT);
+Field = Callable[[int], tuple[float, float, float] | None]
+# distance (mm, 0 where nothing is seen) and strength of the echo;
+Range = Callable[[int], tuple[float, int] | None]
+# radial speed (mm/s, positive when it comes nearer) and magnitude of each target.
+Targets = Callable[[int], Sequence[tuple[float, int]] | None]
 
 
 class Clock(Protocol):
