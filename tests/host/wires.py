@@ -126,12 +126,18 @@ class ScriptedBroker:
         self.send(publication(topic, payload))
 
     def close(self):
-        for each in (self._client, self._listener):
-            if each is not None:
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-                each.close()
-        self._thread.join(5)
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for _ in range(100):
+            # It may have taken one more connection just before.
+            with contextlib.suppress(OSError, AttributeError):
+                self._client.shutdown(socket.SHUT_RDWR)
+            self._thread.join(0.05)
+            if not self._thread.is_alive():
+                break
+        if self._client is not None:
+            self._client.close()
 
     def __enter__(self):
         return self

@@ -1,6 +1,7 @@
 """Label sheets and rolls by the names on their boxes; all measures are millimetres.
 
-Sources: glabels and public tables. What a sheet has left beside its labels is the same on both sides.
+Sources: glabels and public tables. What a sheet has left beside its labels is the same on both
+sides.
 """
 
 from dataclasses import dataclass
