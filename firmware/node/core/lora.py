@@ -192,6 +192,8 @@ class LoraUplink:
         self._join_ms = self._clock.uptime_ms() + _HOUR_MS
         before = self.mac.session
         self._take(await self._modem.join(progress, force))
+        if force and self.mac.session is before:
+            self._rejoin = True  # it would have had to wait for too long
         if before is not None and self.mac.session is not before:
             self._counters.link_reconnects += 1
         if not self.mac.joined:

@@ -113,6 +113,8 @@ class Certification:
         self.confirmed = None
         self._ledger.enabled = True
         self._commands.adr = self._settings.adr
+        # What the application does for the laboratory ends with a restart.
+        out.append(Certify("reset", None))
 
     def _versions(self, data: bytes, out: list) -> None:
         self.answer = b"\x7f" + self._settings.version + _LORAWAN + _REGIONAL
