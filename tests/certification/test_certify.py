@@ -96,6 +96,25 @@ def test_regional_duty_cycle(dut):
     assert seconds() < UPLINKS * 8
 
 
+def test_a_carrier(dut):
+    """TxCwReq: so many seconds, frequency, power; then the node goes on."""
+    seen = []
+    dut.rack.air.observe(lambda e: seen.append(e) if e.frame.modulation.carrier else None)
+    hz, dbm = 869_525_000, 10
+    wanted = (3).to_bytes(2, "little") + (hz // 100).to_bytes(3, "little") + bytes((dbm,))
+    up = dut.ask(PORT, b"\x7d" + wanted)
+    begun, ended = seen
+    assert (begun.kind, ended.kind) == ("sent", "cut")
+    assert abs(begun.frame.modulation.freq_hz - hz) < 100
+    assert begun.frame.power_dbm == dbm
+    assert abs(ended.at_ns - begun.at_ns - 3 * NS) < NS // 20  # the amplifier has to start
+    assert up.start_ns > ended.at_ns
+    # Another band is refused, and nothing else suffers.
+    assert dut.ask(PORT, b"\x7d\x03\x00" + (433_000_000 // 100).to_bytes(3, "little") + b"\x0a")
+    assert len(seen) == 2
+    assert dut.takes()
+
+
 @pytest.mark.parametrize(("number", "seconds"), [(2, 10), (4, 30), (8, 120), (10, 480)])
 def test_periodicity(calm, number, seconds):
     calm.ask(PORT, bytes((0x06, number)))

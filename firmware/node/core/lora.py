@@ -81,6 +81,7 @@ class LoraUplink:
         self._counters = counters
         self._log = log
         self._rejoin = False
+        self._carrier = None
         self._rate = -1
         self._join_ms = 0  # with a session, before that there is no new join
         self._broken_ms = 0
@@ -181,6 +182,10 @@ class LoraUplink:
                 await self._wait(_LONGEST_WAIT_MS, progress)
             elif now < self._broken_ms:
                 await self._wait(self._broken_ms - now, progress)
+            elif self._carrier is not None:
+                (seconds, hz, power_dbm), self._carrier = self._carrier, None
+                self._next_ms = 0
+                await self._modem.carry(hz, power_dbm, seconds, progress)
             elif not mac.joined or ((mac.lost or self._rejoin) and now >= self._join_ms):
                 await self._join(progress)
             else:
@@ -356,10 +361,10 @@ class LoraUplink:
             self._period_at_ms = self._clock.uptime_ms()
         elif event.command == "join":
             self.ask_rejoin()
-        elif event.command == "reset":
-            self._obey(commands.RESTART, 0)
+        elif event.command == "cw":
+            self._carrier = event.value
         else:
-            self._log.warning("lora", "certification: no " + event.command)
+            self._obey(commands.RESTART, 0)
 
     # -- how much, how often --------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ _LONGEST_REST_MS = const(600000)
 _PATIENCE_MS = const(30000)
 # Before a window that is as far away there is time to tidy up.
 _COLLECT_MS = const(700)
+_CARRIER_S = const(60)
 # From any state the MAC is at rest after so many events.
 _STEPS = const(4)
 
@@ -67,6 +68,24 @@ class Modem:
         self._patient = True
         actions = self.mac.send(self._clock.uptime_ms(), port, payload, confirmed)
         return await self._do(actions, progress)
+
+    async def carry(self, freq_hz: int, power_dbm: int, seconds: int, progress) -> None:
+        """Send a bare carrier for a time, as a test laboratory wants."""
+        self.on_air = True
+        try:
+            radio = self._awake()
+            radio.start_carrier(freq_hz, power_dbm)
+            while seconds > 0:
+                part = min(seconds, _CARRIER_S)
+                progress.within(1000 * part + _SLACK_MS)
+                await self._clock.sleep_ms(1000 * part)
+                seconds -= part
+            radio.start()
+            radio.sleep()
+        except (RadioError, ValueError, OSError) as error:
+            self._broken(error)
+        finally:
+            self.on_air = False
 
     async def _do(self, actions: list, progress) -> list:
         events: list = []

@@ -124,6 +124,10 @@ class Radio:
         finally:
             self._stand_by()
 
+    def start_carrier(self, freq_hz: int, power_dbm: int) -> None:
+        """Send a bare carrier until the next `start`, for a test laboratory."""
+        raise NotImplementedError
+
     # -- what the chip's class does -------------------------------------------------------------
 
     def _set_up_tx(self, payload, freq_hz: int, sf: int, bw_khz: int, power_dbm: int) -> None:
@@ -187,9 +191,14 @@ class Radio:
         self._clock.wait_ms(ready_ms)
 
 
-def _check(freq_hz: int, sf: int, bw_khz: int) -> None:
-    """Raise ValueError for what is no LoRaWAN modulation of the band the chip is calibrated for."""
+def check_band(freq_hz: int) -> None:
+    """Raise ValueError for a frequency outside of the band the chip is calibrated for."""
     if not 863000000 <= freq_hz <= 870000000:
         raise ValueError("frequency")
+
+
+def _check(freq_hz: int, sf: int, bw_khz: int) -> None:
+    """Raise ValueError for what is no LoRaWAN modulation of that band."""
+    check_band(freq_hz)
     if not 7 <= sf <= 12 or bw_khz not in (125, 250, 500):
         raise ValueError("data rate")

@@ -5,7 +5,7 @@ DIO2 moves its antenna switch, where the board has them there.
 """
 
 from node.radio import RadioError
-from node.radio.base import PREAMBLE, Radio, low_rate
+from node.radio.base import PREAMBLE, Radio, check_band, low_rate
 from node.wire.const import const
 
 _CLEAR_IRQ_STATUS = const(0x02)
@@ -23,6 +23,7 @@ _SET_STANDBY = const(0x80)
 _SET_RX = const(0x82)
 _SET_TX = const(0x83)
 _SET_SLEEP = const(0x84)
+_SET_TX_CONTINUOUS_WAVE = const(0xD1)
 _SET_RF_FREQUENCY = const(0x86)
 _CALIBRATE = const(0x89)
 _SET_PACKET_TYPE = const(0x8A)
@@ -163,9 +164,7 @@ class SX126x(Radio):
         # Section 15.1: modulation quality with 500 kHz; 15.2: resistance to a mismatched antenna.
         modulation = self._modulation & ~0x04 if bw_khz == 500 else self._modulation | 0x04
         self._write(_REG_TX_MODULATION, modulation)
-        self._write(_REG_TX_CLAMP, self._clamp | 0x1E)
-        power = min(max(power_dbm, -9), 22)
-        self._command(_SET_TX_PARAMS, power & 0xFF, _RAMP_200_US)
+        self._set_power(power_dbm)
         self._wait_ready()
         self._out[0] = _WRITE_BUFFER
         self._out[1] = 0
@@ -174,6 +173,20 @@ class SX126x(Radio):
         self._spi.write(payload)
         self._cs(1)
         self._check()
+
+    def _set_power(self, power_dbm: int) -> None:
+        self._write(_REG_TX_CLAMP, self._clamp | 0x1E)
+        power = min(max(power_dbm, -9), 22)
+        self._command(_SET_TX_PARAMS, power & 0xFF, _RAMP_200_US)
+
+    def start_carrier(self, freq_hz: int, power_dbm: int) -> None:
+        """Send a bare carrier until the next `start` (section 13.1.14)."""
+        check_band(freq_hz)
+        self._set_up(freq_hz, 7, 125, 1, False)
+        self._set_power(power_dbm)
+        self._command(_SET_TX_CONTINUOUS_WAVE)
+        self._wait_ready()
+        self._check_mode(_MODE_TX)
 
     def _start_tx(self) -> int:
         self._command(_SET_TX, 0, 0, 0)

@@ -4,11 +4,12 @@ For boards whose antenna is on PA_BOOST. Everything is polled over SPI: no DIO l
 """
 
 from node.radio import RadioError
-from node.radio.base import PREAMBLE, SYNC_WORD, Radio, low_rate
+from node.radio.base import PREAMBLE, SYNC_WORD, Radio, check_band, low_rate
 from node.wire.const import const
 
 _REG_FIFO = const(0x00)
 _REG_OP_MODE = const(0x01)
+_REG_FDEV = const(0x04)
 _REG_FRF = const(0x06)
 _REG_PA_CONFIG = const(0x09)
 _REG_LNA = const(0x0C)
@@ -24,6 +25,7 @@ _REG_MODEM_CONFIG_2 = const(0x1E)
 _REG_MODEM_CONFIG_3 = const(0x26)
 _REG_IF_FREQ_2 = const(0x2F)
 _REG_DETECT_OPTIMIZE = const(0x31)
+_REG_PACKET_CONFIG_2 = const(0x31)  # while on the FSK side
 _REG_INVERT_IQ = const(0x33)
 _REG_HIGH_BW_1 = const(0x36)
 _REG_SYNC_WORD = const(0x39)
@@ -37,6 +39,7 @@ _VERSION = const(0x12)
 _WRITE = const(0x80)
 _FSK_SLEEP = const(0x00)
 _FSK_STANDBY = const(0x01)
+_FSK_TX = const(0x03)
 _SLEEP = const(0x80)
 _STANDBY = const(0x81)
 _TX = const(0x83)
@@ -128,18 +131,35 @@ class SX127x(Radio):
         self._set_up(freq_hz, sf, bw_khz, _CRC_ON, 0, len(payload))
         self._write(_REG_INVERT_IQ, _IQ_NORMAL)
         self._write(_REG_INVERT_IQ_2, _IQ_2_NORMAL)
-        # 2 to 17 dBm, or up to 20 dBm with the high power option (sections 5.4.2 to 5.4.4).
-        power = min(max(power_dbm, 2), 20)
-        high = power > 17
-        self._write(_REG_PA_DAC, 0x87 if high else 0x84)
-        config = 0xF0 | (power - 5 if high else power - 2)
-        self._write(_REG_PA_CONFIG, config, _RAMP_40_US, 0x31 if high else 0x2B)  # 140, 100 mA
+        self._set_power(power_dbm)
         self._write(_REG_FIFO_ADDR_PTR, 0)
         self._address[0] = _REG_FIFO | _WRITE
         self._cs(0)
         self._spi.write(self._address)
         self._spi.write(payload)
         self._cs(1)
+
+    def _set_power(self, power_dbm: int) -> None:
+        # 2 to 17 dBm, or up to 20 dBm with the high power option (sections 5.4.2 to 5.4.4).
+        power = min(max(power_dbm, 2), 20)
+        high = power > 17
+        self._write(_REG_PA_DAC, 0x87 if high else 0x84)
+        config = 0xF0 | (power - 5 if high else power - 2)
+        self._write(_REG_PA_CONFIG, config, _RAMP_40_US, 0x31 if high else 0x2B)  # 140, 100 mA
+
+    def start_carrier(self, freq_hz: int, power_dbm: int) -> None:
+        """Send a bare carrier until the next `start`: FSK in continuous mode, no deviation."""
+        check_band(freq_hz)
+        self._write(_REG_OP_MODE, _SLEEP)
+        self._write(_REG_OP_MODE, _FSK_SLEEP)
+        self._write(_REG_OP_MODE, _FSK_STANDBY)
+        self._tune(freq_hz)
+        self._set_power(power_dbm)
+        self._write(_REG_FDEV, 0, 0)
+        self._write(_REG_PACKET_CONFIG_2, 0)
+        self._write(_REG_OP_MODE, _FSK_TX)
+        if self._read(_REG_OP_MODE) != _FSK_TX:
+            raise RadioError("command")
 
     def _start_tx(self) -> int:
         self._write(_REG_OP_MODE, _TX)

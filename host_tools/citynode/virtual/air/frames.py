@@ -34,7 +34,8 @@ class Modulation:
     `cr` counts the parity bits (1 to 4: 4/5 to 4/8), `preamble` the symbols as they are programmed;
     `ldro` is the low data rate optimisation, as the symbol's length asks for it if None;
     `sync_word` is the single byte of the SX127x. `legacy` is the SF6 of the SX127x, which is not
-    that of the SX126x.
+    that of the SX126x. A bare `carrier` is not to be understood by anybody; it disturbs as chirps
+    of its spreading factor do.
     """
 
     freq_hz: int
@@ -48,6 +49,7 @@ class Modulation:
     crc: bool = True
     ldro: bool | None = None
     legacy: bool = False
+    carrier: bool = False
 
     def __post_init__(self) -> None:
         if self.bw_hz not in CHIP_NS or not 5 <= self.sf <= 12 or not 1 <= self.cr <= 4:

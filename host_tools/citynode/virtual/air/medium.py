@@ -20,6 +20,7 @@ from citynode.virtual.air.stations import Event, Receiver, Reception, Timeline
 # may then be off by one and a half either way: five symbols of the window must be preamble.
 DETECT_SYMBOLS = 5
 LONGEST = 255  # bytes that a header can announce
+_NEVER_NS = 1 << 62
 
 
 @dataclass(slots=True, eq=False)
@@ -108,6 +109,14 @@ class Air:
         self.engine.call_at(start, partial(self._begin, frame))
         return frame
 
+    def carry(self, sender: str, freq_hz: int, power_dbm: float, start_ns: int) -> Frame:
+        """Put a bare carrier on the air, until it is cut."""
+        frame = self.transmit(
+            sender, b"", Modulation(freq_hz, sf=12, carrier=True), power_dbm, start_ns
+        )
+        frame.end_ns = _NEVER_NS
+        return frame
+
     def cut(self, frame: Frame) -> None:
         """End a frame now, or before it has begun."""
         now = self.engine.clock.now_ns()
@@ -135,6 +144,7 @@ class Air:
         now = self.engine.clock.now_ns()
         return any(
             frame.overlaps(now, now + 1)
+            and not frame.modulation.carrier
             and receiver.tuned(frame.modulation)
             and self._audible(receiver, frame)
             for frame in self._frames
@@ -173,7 +183,9 @@ class Air:
         """Have the receiver's detector lock when it has had enough of the preamble."""
         m = frame.modulation
         start = max(frame.start_ns, since_ns)
-        if frame.sender == receiver.name or start >= frame.end_ns or not receiver.tuned(m):
+        if m.carrier or frame.sender == receiver.name or start >= frame.end_ns:
+            return
+        if not receiver.tuned(m):
             return
         due = start + DETECT_SYMBOLS * m.symbol_ns
         reason = ""

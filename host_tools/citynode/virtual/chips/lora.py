@@ -91,6 +91,10 @@ class LoRaRadio:
         )
         return self._frame.end_ns
 
+    def carry(self, freq_hz: int, power_dbm: float, start_ns: int) -> None:
+        """Send a bare carrier until something else is done."""
+        self._frame = self.air.carry(self.name, freq_hz, power_dbm, start_ns)
+
     def receive(self, tuning: Modulation, since_ns: int) -> None:
         """Listen from a time on for frames of a kind."""
         self._tuning = tuning

@@ -213,9 +213,9 @@ class SX1262(Modem):
             0xA0: (1, self._set_symbols),
             0x00: (6, lambda p: setattr(self, "_stats", [0, 0, 0])),
             0x07: (2, lambda p: setattr(self, "_errors", 0)),
-            # SetRxDutyCycle, SetTxContinuousWave, SetTxInfinitePreamble: not modelled.
+            0xD1: (0, self._set_carrier),
+            # SetRxDutyCycle, SetTxInfinitePreamble: not modelled.
             0x94: (6, self._fail),
-            0xD1: (0, self._fail),
             0xD2: (0, self._fail),
         }
 

@@ -202,7 +202,7 @@ class Modem(LoRaRadio):
         if not 5 <= sf <= 12 or bw not in _BANDWIDTHS or not 1 <= cr <= 4:
             return None
         return Modulation(
-            freq_hz=(s.frf * CRYSTAL_HZ + (1 << 24)) >> 25,
+            freq_hz=self._freq_hz(),
             sf=sf,
             bw_hz=_BANDWIDTHS[bw],
             cr=cr,
@@ -216,7 +216,15 @@ class Modem(LoRaRadio):
             ldro=bool(ldro & 1),
         )
 
+    def _freq_hz(self) -> int:
+        return (self._settings.frf * CRYSTAL_HZ + (1 << 24)) >> 25
+
     # -- sending --------------------------------------------------------------------------------
+
+    def _set_carrier(self, p: bytes) -> None:
+        start = self._enter(TX)
+        if start is not None and self._settings.frf:
+            self.carry(self._freq_hz(), self._power_dbm(), start)
 
     def _set_tx(self, p: bytes) -> None:
         start = self._enter(TX)

@@ -1,7 +1,8 @@
 """Semtech SX1276: LoRa modem (SX1276/77/78/79 datasheet rev. 7, errata note rev. 1), on SPI.
 
 The LoRa side is whole but for frequency hopping and continuous transmission. The FSK side has its
-registers with their defaults and calibrates the receiver; it sends and hears nothing.
+registers with their defaults and calibrates the receiver; it sends a bare carrier (continuous mode
+without deviation), and hears nothing.
 """
 
 from dataclasses import replace
@@ -177,6 +178,8 @@ class SX1276(LoRaRadio):
         self.quiet()
         self._signal = 0
         if not value & reg.LORA:
+            if mode == reg.TX:
+                self._start_carrier(start + _SYNTHESIZER_NS)
             return
         if mode == reg.SLEEP:
             self._fifo = bytearray(256)
@@ -239,6 +242,11 @@ class SX1276(LoRaRadio):
         )
         if "no-tx-done" not in self.faults:
             self.later(end, lambda: self._stand_by(reg.TX_DONE))
+
+    def _start_carrier(self, start_ns: int) -> None:
+        deviation = any(self._common[reg.FDEV : reg.FDEV + 2])
+        if not deviation and not self._fsk[reg.PACKET_CONFIG_2] & 0x40:
+            self.carry(self._freq_hz(), self._power_dbm(), start_ns)
 
     def _power_dbm(self) -> float:
         """Return what reaches the antenna on PA_BOOST (section 5.4.2 and 5.4.3)."""
