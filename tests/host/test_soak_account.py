@@ -1,5 +1,6 @@
 """The ledger of a soak and its verdict: arithmetic over what ports and broker have told."""
 
+import base64
 import json
 import math
 
@@ -162,6 +163,52 @@ def test_numbers_that_are_far_apart_take_no_time():
 def test_a_node_in_numbers(tell, facts):
     found = tell(Story(names={P: "a-1"})).fact
     assert {key: found[key] for key in facts} == facts
+
+
+TTS, CHIRPSTACK = "v3/city@ttn/devices/a-1/up", "application/7/device/70b3d57ed0001000/event/up"
+
+
+def tts(payload, device="a-1", port=1):
+    """What The Things Stack publishes of an uplink (v3 ApplicationUp)."""
+    return {
+        "end_device_ids": {"device_id": device, "dev_eui": "70B3D57ED0001000"},
+        "uplink_message": {"f_port": port, "f_cnt": 3, "frm_payload": base64_of(payload)},
+    }
+
+
+def chirpstack(payload, device="a-1", port=1):
+    """What ChirpStack publishes of an uplink (v4, JSON)."""
+    info = {"deviceName": device, "devEui": "70b3d57ed0001000"}
+    return {"deduplicationId": "x", "deviceInfo": info, "fPort": port, "data": base64_of(payload)}
+
+
+def base64_of(payload):
+    return base64.b64encode(payload).decode()
+
+
+@pytest.mark.parametrize(
+    ("topic", "event", "node"),
+    [
+        (TTS, tts(batch(5, 6)), "a-1"),
+        (CHIRPSTACK, chirpstack(batch(5, 6)), "a-1"),
+        # What the server calls a device need not be a node's id.
+        (TTS, tts(batch(5, 6), device="Mast 7, Rathaus"), "70b3d57ed0001000"),
+        (CHIRPSTACK, chirpstack(batch(5, 6), device="Mast 7"), "70b3d57ed0001000"),
+        (TTS, tts(batch(5, 6), port=224), None),
+        (CHIRPSTACK, chirpstack(batch(5, 6), port=10), None),
+        (CHIRPSTACK.replace("up", "join"), chirpstack(batch(5, 6)), None),
+        ("citynode/a-1/status", tts(batch(5, 6)), None),
+        (TTS, [], None),
+        (TTS, {"end_device_ids": 7, "uplink_message": {}}, None),
+        (CHIRPSTACK, {**chirpstack(b""), "data": "*"}, None),
+        (CHIRPSTACK, chirpstack(bytes(1 << 16)), None),
+    ],
+)
+def test_nodes_behind_a_lorawan_network_server(topic, event, node):
+    ledger = Ledger(())
+    ledger.message(topic, json.dumps(event).encode(), 1.0)
+    found = {account.node_id: account.to_json()["received"] for account in ledger.accounts}
+    assert found == ({node: 2} if node else {})
 
 
 def test_silence_is_when_neither_port_nor_broker_hears_anything():
