@@ -7,11 +7,11 @@ weather the chip does not answer: it has nothing true to say.
 
 import random
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 from citynode.virtual.chips import Air, Clock
+from citynode.virtual.chips.bosch import PairTarget, nearest
 from citynode.virtual.world.weather import Conditions
 
 _CALIB_TP, _ID, _RESET, _CALIB_H = 0x88, 0xD0, 0xE0, 0xE1
@@ -111,7 +111,7 @@ class _Settings:
         return us * _US
 
 
-class BME280:
+class BME280(PairTarget):
     """The chip at `address` (0x76 or 0x77); `rng` draws its calibration and its speed."""
 
     def __init__(self, clock: Clock, air: Air, rng: random.Random, address: int = 0x76) -> None:
@@ -120,9 +120,6 @@ class BME280:
         self._slowness = rng.uniform(1.0, 1.12)  # from typical to nearly the maximum
         self._clock = clock
         self._air = air
-        self._pointer = 0
-        self._expects_register = True
-        self._shadow = b""
         self.power_up()
 
     def power_up(self) -> None:
@@ -147,25 +144,6 @@ class BME280:
         # A burst reads one conversion: the results are frozen from its start to its stop (4.1).
         self._shadow = self._results() if read else b""
         return True
-
-    def write(self, byte: int) -> bool:
-        """Take a register's number or value, in pairs (section 6.2.1)."""
-        if self._expects_register:
-            self._pointer = byte
-        else:
-            self._store(self._pointer, byte)
-        self._expects_register = not self._expects_register
-        return True
-
-    def read(self) -> int:
-        """Give the register and go on to the next (section 6.2.2)."""
-        register = self._pointer
-        self._pointer = register + 1 & 0xFF
-        return self._load(register)
-
-    def end(self) -> None:
-        """Let the results go."""
-        self._shadow = b""
 
     # -- registers ------------------------------------------------------------------------------
 
@@ -293,31 +271,18 @@ def _bits(oversampling: int, filtered: int) -> int:
 def _convert_t(words: Words, air: Conditions, settings: _Settings) -> int:
     step = 1 << 20 - _bits(settings.t, settings.filter)
     wanted = air.temperature_c * 5120
-    raw = _nearest(words.t_fine, wanted, 0xFFFFF, step)
+    raw = nearest(words.t_fine, wanted, 0xFFFFF, step)
     return raw if raw != _SKIPPED else raw + step
 
 
 def _convert_p(words: Words, air: Conditions, settings: _Settings, t_fine: float) -> int:
     step = 1 << 20 - _bits(settings.p, settings.filter)
     # The higher the pressure, the lower the raw value.
-    raw = _nearest(lambda x: -words.pascal(x, t_fine), -air.pressure_pa, 0xFFFFF, step)
+    raw = nearest(lambda x: -words.pascal(x, t_fine), -air.pressure_pa, 0xFFFFF, step)
     return raw if raw != _SKIPPED else raw + step
 
 
 def _convert_h(words: Words, air: Conditions, t_fine: float) -> int:
     wanted = min(100.0, max(0.0, air.humidity_pct))
-    raw = _nearest(lambda x: words.percent(x, t_fine), wanted, 0xFFFF, 1)
+    raw = nearest(lambda x: words.percent(x, t_fine), wanted, 0xFFFF, 1)
     return raw if raw != _SKIPPED_H else raw + 1
-
-
-def _nearest(rising: Callable[[int], float], wanted: float, limit: int, step: int) -> int:
-    """Return the multiple of `step` from 0 to `limit` whose value comes closest to `wanted`."""
-    low, high = 0, limit // step
-    while high - low > 1:
-        middle = (low + high) // 2
-        if rising(middle * step) <= wanted:
-            low = middle
-        else:
-            high = middle
-    below, above = low * step, high * step
-    return below if wanted - rising(below) <= rising(above) - wanted else above

@@ -9,11 +9,11 @@ answer: it has nothing true to say.
 import math
 import random
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 from citynode.virtual.chips import Air, Around, Clock
+from citynode.virtual.chips.bosch import PairTarget, nearest
 
 _HEATER_CALIB, _FIELD, _RES_HEAT, _GAS_WAIT = 0x00, 0x1D, 0x5A, 0x64
 _CTRL_GAS_0, _CTRL_GAS_1, _CTRL_HUM, _CTRL_MEAS, _CONFIG = 0x70, 0x71, 0x72, 0x74, 0x75
@@ -120,7 +120,7 @@ class Words:
         return (x - 1) / (gh2 / 32768 * 0.0005 + 0.00235)
 
 
-class BME680:
+class BME680(PairTarget):
     """The chip at `address` (0x76 or 0x77); `rng` draws its calibration and its speed.
 
     `variant` 1 is a BME688. `faults` breaks it: "dead", "stays-forced" (it never ends a
@@ -146,9 +146,6 @@ class BME680:
         self._clock = clock
         self._air = air
         self._around = around
-        self._pointer = 0
-        self._expects_register = True
-        self._shadow = b""
         self.power_up()
 
     def power_up(self) -> None:
@@ -179,25 +176,6 @@ class BME680:
         self._expects_register = True
         self._shadow = self._field() if read else b""
         return True
-
-    def write(self, byte: int) -> bool:
-        """Take a register's number or value, in pairs (section 6.2.1)."""
-        if self._expects_register:
-            self._pointer = byte
-        else:
-            self._store(self._pointer, byte)
-        self._expects_register = not self._expects_register
-        return True
-
-    def read(self) -> int:
-        """Give the register and go on to the next."""
-        register = self._pointer
-        self._pointer = register + 1 & 0xFF
-        return self._load(register)
-
-    def end(self) -> None:
-        """Let the results go."""
-        self._shadow = b""
 
     # -- registers ------------------------------------------------------------------------------
 
@@ -274,11 +252,11 @@ class BME680:
             return
         words = self.words
         osrs_t, osrs_p, osrs_h = self._codes()
-        t = _nearest(words.t_fine, air.temperature_c * 5120, 0xFFFFF, _step(osrs_t))
+        t = nearest(words.t_fine, air.temperature_c * 5120, 0xFFFFF, _step(osrs_t))
         fine = words.t_fine(t)
-        p = _nearest(lambda x: -words.pascal(x, fine), -air.pressure_pa, 0xFFFFF, _step(osrs_p))
+        p = nearest(lambda x: -words.pascal(x, fine), -air.pressure_pa, 0xFFFFF, _step(osrs_p))
         humidity = min(100.0, max(0.0, air.humidity_pct))
-        h = _nearest(lambda x: words.percent(x, fine), humidity, 0xFFFF, 1)
+        h = nearest(lambda x: words.percent(x, fine), humidity, 0xFFFF, 1)
         t, p = t if osrs_t else _SKIPPED, p if osrs_p else _SKIPPED
         h = h if osrs_h else _SKIPPED_H
         gas = self._convert_gas(around.gas_ohm, air.temperature_c) if self._heats() else b"\0\0"
@@ -299,7 +277,7 @@ class BME680:
         best = (1 << 20, 0, 0)
         for gas_range in range(16):
             # The resistance falls with the raw value.
-            raw = _nearest(lambda x, r=gas_range: -self.words.ohm(x, r), -ohm, 1023, 1)  # type: ignore[misc]
+            raw = nearest(lambda x, r=gas_range: -self.words.ohm(x, r), -ohm, 1023, 1)  # type: ignore[misc]
             best = min(best, (abs(raw - 512), raw, gas_range))
         _, raw, gas_range = best
         return bytes((raw >> 2, (raw & 3) << 6 | 0x20 | (0x10 if stable else 0) | gas_range))
@@ -308,16 +286,3 @@ class BME680:
 def _step(osrs: int) -> int:
     """Return the step of 20 bits that the oversampling leaves (filter off)."""
     return 1 << 20 - (15 + max(1, _OVERSAMPLING[osrs]).bit_length())
-
-
-def _nearest(rising: Callable[[int], float], wanted: float, limit: int, step: int) -> int:
-    """Return the multiple of `step` from 0 to `limit` whose value comes closest to `wanted`."""
-    low, high = 0, limit // step
-    while high - low > 1:
-        middle = (low + high) // 2
-        if rising(middle * step) <= wanted:
-            low = middle
-        else:
-            high = middle
-    below, above = low * step, high * step
-    return below if wanted - rising(below) <= rising(above) - wanted else above
