@@ -15,6 +15,17 @@ from citynode.fleet.export import FREQUENCY_PLAN, Device, Format, Server, device
 from citynode.identity import Identity, Store
 from citynode.state import write_secret
 
+FrequencyPlan = Annotated[
+    str, typer.Option(metavar="ID", help="Frequency plan of The Things Stack.")
+]
+ApplicationId = Annotated[
+    str | None, typer.Option(metavar="UUID", show_default=False, help="ChirpStack's application.")
+]
+DeviceProfileId = Annotated[
+    str | None,
+    typer.Option(metavar="UUID", show_default=False, help="ChirpStack's device profile."),
+]
+
 _NO_RADIO = "has no LoRaWAN identity: its board has no radio"
 _GLOB = frozenset("*?[")
 _FILE_WIDTH = 120  # columns of a table that goes to a file or to another program
@@ -47,17 +58,9 @@ def export_command(
             help="The file, readable by you alone; - for stdout. Else citynode-….csv or .json.",
         ),
     ] = None,
-    frequency_plan: Annotated[
-        str, typer.Option(metavar="ID", help="Frequency plan of The Things Stack.")
-    ] = FREQUENCY_PLAN,
-    application_id: Annotated[
-        str | None,
-        typer.Option(metavar="UUID", show_default=False, help="ChirpStack's application."),
-    ] = None,
-    device_profile_id: Annotated[
-        str | None,
-        typer.Option(metavar="UUID", show_default=False, help="ChirpStack's device profile."),
-    ] = None,
+    frequency_plan: FrequencyPlan = FREQUENCY_PLAN,
+    application_id: ApplicationId = None,
+    device_profile_id: DeviceProfileId = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per node.")] = False,
 ) -> None:
     """Write the import file of a network server: DevEUIs, JoinEUIs and AppKeys of our nodes.

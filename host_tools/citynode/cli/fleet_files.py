@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from citynode.cli import fleet_parts as parts
+from citynode.cli.export import ApplicationId, DeviceProfileId, FrequencyPlan
 from citynode.errors import CitynodeError
 from citynode.fleet import formats, gis, importing, tr005
 from citynode.fleet import table as tables
@@ -192,17 +193,9 @@ def export_nodes(
         bool, typer.Option("--with-keys", help="csv: with AppKeys and passwords, in plain text.")
     ] = False,
     delimiter: Annotated[str, typer.Option(help="csv: what is between columns.")] = ",",
-    frequency_plan: Annotated[
-        str, typer.Option(metavar="ID", help="Frequency plan of The Things Stack.")
-    ] = FREQUENCY_PLAN,
-    application_id: Annotated[
-        str | None,
-        typer.Option(metavar="UUID", show_default=False, help="ChirpStack's application."),
-    ] = None,
-    device_profile_id: Annotated[
-        str | None,
-        typer.Option(metavar="UUID", show_default=False, help="ChirpStack's device profile."),
-    ] = None,
+    frequency_plan: FrequencyPlan = FREQUENCY_PLAN,
+    application_id: ApplicationId = None,
+    device_profile_id: DeviceProfileId = None,
     fleet: parts.FleetFile = None,
     as_json: parts.AsJson = False,
 ) -> None:
