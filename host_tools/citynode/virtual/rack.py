@@ -6,7 +6,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -293,7 +292,7 @@ class Rack:
             if isinstance(each, Watchdog):
                 app.watchdog = each
             elif isinstance(each, Pins):
-                app.interruptible = partial(getattr, each, "interrupts")
+                app.interruptible = each.interrupts
             elif isinstance(each, Uart):
                 each.on_input = app.stir
         return app

@@ -65,9 +65,8 @@ class Pins:
         self._host: Host | None = None
         self._triggered: set[int] = set()
 
-    @property
     def interrupts(self) -> bool:
-        """Whether the level of a pin may interrupt the program."""
+        """Tell whether the level of a pin may interrupt the program."""
         return bool(self._triggered)
 
     # -- from outside ---------------------------------------------------------------------------
