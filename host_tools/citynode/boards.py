@@ -13,6 +13,8 @@ from citynode.tomlfile import Table, load
 
 Gpio = Annotated[int, Field(ge=0, le=48)]
 
+Terminal = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,7}$")]
+
 _ESP32_FLASH = frozenset(range(6, 12))
 
 
@@ -24,6 +26,8 @@ class ChipPins(Table):
     strapping: frozenset[int] = frozenset()
     adc1: frozenset[int]  # the converter that works beside WiFi
     flash: frozenset[int]  # wired to the flash or inside the package
+    uarts: int = 2  # beside the console's
+    second_i2c: bool = True
 
 
 CHIP_PINS = {
@@ -45,6 +49,8 @@ CHIP_PINS = {
         strapping=frozenset((2, 8, 9)),
         adc1=frozenset(range(5)),
         flash=frozenset(range(11, 18)),
+        uarts=1,
+        second_i2c=False,
     ),
 }
 
@@ -57,6 +63,13 @@ class I2C(Table):
     freq: Annotated[int, Field(ge=10_000, le=1_000_000)] = 100_000
 
 
+class Uart(Table):
+    """The pins of a serial port for sensors."""
+
+    rx: Gpio
+    tx: Gpio
+
+
 class Enable(Table):
     """A pin that switches something on, and the level that does."""
 
@@ -65,7 +78,10 @@ class Enable(Table):
 
 
 class Battery(Table):
-    """The pin that measures the battery behind a divider: battery volts = `ratio` × pin volts."""
+    """The pin behind the divider of a battery or solar panel: its volts = `ratio` × pin volts.
+
+    `enable` connects the divider, if it is not always.
+    """
 
     pin: Gpio
     ratio: Annotated[float, Field(gt=0, le=100)]
@@ -102,6 +118,8 @@ class Board(Table):
 
     `flash_mib` and `psram_mib` are what it carries, `micropython` is the name of the builds for
     it, `power` a pin that feeds the sensor connector, `sources` say where the pins were looked up.
+    `i2c` and `i2c2` are the two buses that sensors may be on, `uarts` the serial ports beside the
+    console's, and `terminals` the free pins by the names that profiles use for them.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$", max_length=32, repr=False)]
@@ -111,8 +129,12 @@ class Board(Table):
     psram_mib: Annotated[int, Field(ge=0, le=16)] = 0
     micropython: Annotated[str, Field(pattern=r"^[A-Z0-9_]+(-[A-Z0-9_]+)?$")]
     i2c: I2C
+    i2c2: I2C | None = None
+    uarts: Annotated[tuple[Uart, ...], Field(max_length=2)] = ()
+    terminals: dict[Terminal, Gpio] = Field(default_factory=dict)
     led: Gpio | None = None
     battery: Battery | None = None
+    solar: Battery | None = None
     power: Enable | None = None
     radio: Radio | None = None
     notes: tuple[str, ...] = ()
@@ -138,20 +160,34 @@ class Board(Table):
             if gpio in used:
                 raise ValueError(f"{role}: GPIO{gpio} is {used[gpio]} already")
             used[gpio] = role
-        if self.battery is not None and self.battery.pin not in pins.adc1:
-            raise ValueError(f"battery.pin: GPIO{self.battery.pin} is not on ADC1")
+        for role, divider in (("battery", self.battery), ("solar", self.solar)):
+            if divider is not None and divider.pin not in pins.adc1:
+                raise ValueError(f"{role}.pin: GPIO{divider.pin} is not on ADC1")
+        if self.i2c2 is not None and not pins.second_i2c:
+            raise ValueError(f"i2c2: an {self.chip} has one I2C")
+        if len(self.uarts) > pins.uarts:
+            raise ValueError(f"uarts: an {self.chip} has {pins.uarts} beside the console's")
         return self
 
     def pins(self) -> Iterator[tuple[str, int, bool]]:
         """Yield (key in the file, GPIO, whether the chip drives it)."""
         yield "i2c.scl", self.i2c.scl, True
         yield "i2c.sda", self.i2c.sda, True
+        if self.i2c2 is not None:
+            yield "i2c2.scl", self.i2c2.scl, True
+            yield "i2c2.sda", self.i2c2.sda, True
+        for number, uart in enumerate(self.uarts, 1):
+            yield f"uarts[{number}].rx", uart.rx, False
+            yield f"uarts[{number}].tx", uart.tx, True
+        for name, gpio in self.terminals.items():
+            yield f"terminals.{name}", gpio, False  # a profile says what it is
         if self.led is not None:
             yield "led", self.led, True
-        if self.battery is not None:
-            yield "battery.pin", self.battery.pin, False
-            if self.battery.enable is not None:
-                yield "battery.enable.pin", self.battery.enable.pin, True
+        for role, divider in (("battery", self.battery), ("solar", self.solar)):
+            if divider is not None:
+                yield f"{role}.pin", divider.pin, False
+                if divider.enable is not None:
+                    yield f"{role}.enable.pin", divider.enable.pin, True
         if self.power is not None:
             yield "power.pin", self.power.pin, True
         if self.radio is not None:

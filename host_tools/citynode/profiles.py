@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import Field, model_validator
 
 from citynode import resources
-from citynode.boards import Board, Radio
+from citynode.boards import CHIP_PINS, Battery, Board, Radio, Terminal
 from citynode.errors import CitynodeError
+from citynode.sensors import ADC, I2C, ONEWIRE, PIN, PULSES, UART, Driver, driver
 from citynode.tomlfile import Table, check, read
 
 CONFIG_VERSION = 1
@@ -23,15 +24,82 @@ _HEALTH_SLOW_S = 43_200
 _LORAWAN_SHORTEST_S = 10
 _NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
+# An int of a TOML file is a number, too.
+Number = Annotated[float, Field(ge=-1e6, le=1e6, strict=False)]
 
 
 class Sensor(Table):
-    """One sensor on the board's I2C; `settle_ms` passes after it is switched on."""
+    """One sensor, by the name of its driver, and what it is connected to.
 
-    chip: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", max_length=16)]
-    address: Annotated[int, Field(ge=0x08, le=0x77)]
+    On I2C `address` (and `bus`, 1 or 2), else `uart` (1 or 2) or `pin` (a terminal of the board);
+    `switch` is the terminal that switches its supply. `settle_ms` passes after it is switched on.
+    `interval_s` is how often it is read, with each record if None. A reading is multiplied with
+    `factor` and `offset` is added, both by field; outside of `plausible` (lowest, highest) it is
+    marked. `options` are those of its driver.
+    """
+
+    chip: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=16)]
+    address: Annotated[int, Field(ge=0x08, le=0x77)] | None = None
+    bus: Literal[1, 2] = 1
+    uart: Literal[1, 2] | None = None
+    pin: Terminal | None = None
+    switch: Terminal | None = None
     settle_ms: Annotated[int, Field(ge=0, le=60_000)] = 0
     retries: Annotated[int, Field(ge=0, le=10)] = 2
+    interval_s: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    offset: dict[str, Number] = Field(default_factory=dict)
+    factor: dict[str, Number] = Field(default_factory=dict)
+    plausible: dict[str, tuple[Number, Number]] = Field(default_factory=dict)
+    options: Annotated[dict[str, bool | int | float | str], Field(max_length=8)] = Field(
+        default_factory=dict
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pairs(cls, data: object) -> object:
+        if isinstance(data, dict) and isinstance(data.get("plausible"), dict):
+            pairs = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in data["plausible"].items()
+            }
+            return {**data, "plausible": pairs}
+        return data
+
+    @property
+    def driver(self) -> Driver:
+        """Return what its driver says of itself; raises CitynodeError if there is none."""
+        return driver(self.chip)
+
+    @model_validator(mode="after")
+    def _fits_its_driver(self) -> Self:
+        try:
+            driver = self.driver
+        except CitynodeError as error:
+            raise ValueError(f"{error.what}; {error.cure}") from None
+        wanted = {I2C: "address", UART: "uart"}.get(driver.bus, "pin")
+        given = [key for key in ("address", "uart", "pin") if getattr(self, key) is not None]
+        if given != [wanted]:
+            raise ValueError(f"a {self.chip} needs {wanted!r} and no other place")
+        if self.switch is not None and not driver.has_switch:
+            raise ValueError(f"the supply of a {self.chip} is not switched by its driver")
+        for key in ("offset", "factor", "plausible"):
+            for field in getattr(self, key):
+                if field not in driver.fields:
+                    raise ValueError(
+                        f"{key}: a {self.chip} does not measure {field!r}, "
+                        f"but {', '.join(driver.fields)}"
+                    )
+        for option in self.options:
+            if option not in driver.options:
+                known = ", ".join(driver.options) or "none"
+                raise ValueError(f"options: a {self.chip} has no {option!r}, but {known}")
+        return self
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What no other sensor may have: its address, its port or its pin."""
+        if self.address is not None:
+            return "address", self.bus, self.address
+        return ("uart", self.uart) if self.uart is not None else ("pin", self.pin)
 
 
 class WifiUplink(Table):
@@ -82,6 +150,7 @@ class Profile(Table):
 
     `interval_s` between samples and `health_s` between health records, in seconds; `spool_kib` is
     the flash that undelivered records may fill; with `sleep` "deep" the node sleeps in between.
+    With `statistics` records have lowest and highest values and standard deviations as well.
     """
 
     id: Annotated[str, Field(pattern=_NAME, max_length=32, repr=False)]
@@ -93,6 +162,7 @@ class Profile(Table):
     uplink: WifiUplink | LorawanUplink
     ntp: Annotated[str, Field(pattern=_HOST, max_length=128)] = "pool.ntp.org"
     sleep: Literal["none", "deep"] = "none"
+    statistics: bool = False
     spool_kib: Annotated[int, Field(ge=8, le=8192)] = 256
     log: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -108,9 +178,12 @@ class Profile(Table):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        places = [(sensor.address) for sensor in self.sensors]
-        if len(places) != len(set(places)):
-            raise ValueError("two sensors have the same address")
+        places = [each.place for each in self.sensors if each.driver.bus != ONEWIRE]
+        for place in places:
+            if places.count(place) > 1:
+                raise ValueError(f"two sensors have the same {place[0]}")
+        for each in self.sensors:
+            self._has_its_interval(each)
         if self.health_s < self.interval_s:
             raise ValueError("health_s is shorter than interval_s")
         if isinstance(self.uplink, LorawanUplink) and self.interval_s < _LORAWAN_SHORTEST_S:
@@ -118,6 +191,17 @@ class Profile(Table):
                 f"interval_s is shorter than {_LORAWAN_SHORTEST_S}, too much for the air"
             )
         return self
+
+    def _has_its_interval(self, sensor: Sensor) -> None:
+        each, whole = sensor.interval_s or self.interval_s, self.interval_s
+        if each % whole and whole % each:
+            raise ValueError(
+                f"interval_s of the {sensor.chip} is no part and no multiple of {whole}"
+            )
+        if self.sleep == "deep" and each < whole:
+            raise ValueError(f"the {sensor.chip} cannot be read while the node is in deep sleep")
+        if self.sleep == "deep" and sensor.driver.bus == PULSES:
+            raise ValueError(f"a node in deep sleep does not count the pulses of the {sensor.chip}")
 
 
 class _WifiProfile(Profile):
@@ -168,6 +252,37 @@ def check_fits(board: Board, profile: Profile) -> None:
             f"the profile {profile.id} sends over LoRaWAN, and the board {board.id} has no radio",
             "choose a board with a radio (see 'citynode boards'), or a profile that uses WiFi",
         )
+    check_wiring(board, profile)
+
+
+def check_wiring(board: Board, profile: Profile) -> None:
+    """Raise CitynodeError if the board has no place for one of the profile's sensors."""
+    for sensor in profile.sensors:
+        if (lacks := _lacks(board, sensor)) is not None:
+            raise CitynodeError(
+                f"the {sensor.chip} of the profile {profile.id} needs {lacks}, "
+                f"which the board {board.id} has not",
+                "choose another board or place; 'citynode boards show' lists what a board has",
+            )
+
+
+def _lacks(board: Board, sensor: Sensor) -> str | None:
+    """Return what of a sensor's wiring the board does not have."""
+    if sensor.address is not None and sensor.bus == 2 and board.i2c2 is None:
+        return "a second I2C"
+    if sensor.uart is not None and sensor.uart > len(board.uarts):
+        return f"the serial port {sensor.uart}"
+    for terminal in (sensor.pin, sensor.switch):
+        if terminal is not None and terminal not in board.terminals:
+            return f"the terminal {terminal}"
+    pins = CHIP_PINS[board.chip]
+    if sensor.pin is not None:
+        gpio = board.terminals[sensor.pin]
+        if sensor.driver.bus == ADC and gpio not in pins.adc1:
+            return f"a terminal on ADC1 (not {sensor.pin})"
+        if sensor.driver.bus in (PULSES, ONEWIRE, PIN) and gpio in pins.input_only:
+            return f"a terminal with a pull-up (not {sensor.pin})"
+    return None
 
 
 def config_cbor(board: Board, profile: Profile) -> bytes:
@@ -176,24 +291,27 @@ def config_cbor(board: Board, profile: Profile) -> bytes:
     Raises CitynodeError as `check_fits` does.
     """
     check_fits(board, profile)
-    battery = board.battery
-    # The node reads the pin and no more: behind a switched divider that would be a made-up value.
-    measured = battery is not None and battery.enable is None
     described: dict[str, object] = {
         "id": board.id,
         "i2c": board.i2c.model_dump(),
         "led": board.led,
-        "battery": {"pin": battery.pin, "ratio": battery.ratio}
-        if battery is not None and measured
-        else None,
+        "battery": _divider(board.battery),
     }
+    # What few boards have is left out where it is not there.
+    if board.i2c2 is not None:
+        described["i2c2"] = board.i2c2.model_dump()
+    if board.uarts:
+        described["uarts"] = [uart.model_dump() for uart in board.uarts]
+    if board.solar is not None:
+        described["solar"] = _divider(board.solar)
     config = {
         "v": CONFIG_VERSION,
         "board": described,
         "site": profile.site,
         "interval_s": profile.interval_s,
         "health_s": profile.health_s,
-        "sensors": [sensor.model_dump() for sensor in profile.sensors],
+        "statistics": profile.statistics,
+        "sensors": [_sensor(board, sensor) for sensor in profile.sensors],
         "uplink": profile.uplink.model_dump(),
         "ntp": profile.ntp,
         "sleep": profile.sleep,
@@ -204,6 +322,49 @@ def config_cbor(board: Board, profile: Profile) -> bytes:
         described["radio"] = _radio(board.radio)
         del config["ntp"]  # the network tells the time
     return cbor2.dumps(config, canonical=True)
+
+
+def _sensor(board: Board, sensor: Sensor) -> dict[str, object]:
+    """Return what the node is told of a sensor, with terminals as pins."""
+    row: dict[str, object] = {
+        "chip": sensor.chip,
+        "settle_ms": sensor.settle_ms,
+        "retries": sensor.retries,
+    }
+    if sensor.address is not None:
+        row["address"] = sensor.address
+        if sensor.bus != 1:
+            row["bus"] = sensor.bus
+    elif sensor.uart is not None:
+        row["uart"] = sensor.uart
+    elif sensor.pin is not None:
+        row["pin"] = board.terminals[sensor.pin]
+    if sensor.switch is not None:
+        row["switch"] = board.terminals[sensor.switch]
+    if sensor.interval_s is not None:
+        row["interval_s"] = sensor.interval_s
+    adjusted = [
+        field for field in sensor.driver.fields if field in {**sensor.offset, **sensor.factor}
+    ]
+    if adjusted:
+        row["adjust"] = {
+            field: [sensor.factor.get(field, 1.0), sensor.offset.get(field, 0.0)]
+            for field in adjusted
+        }
+    if sensor.plausible:
+        row["limits"] = {field: list(pair) for field, pair in sensor.plausible.items()}
+    if sensor.options:
+        row["options"] = dict(sensor.options)
+    return row
+
+
+def _divider(battery: Battery | None) -> dict[str, object] | None:
+    if battery is None:
+        return None
+    described: dict[str, object] = {"pin": battery.pin, "ratio": battery.ratio}
+    if battery.enable is not None:
+        described |= {"switch": battery.enable.pin, "level": battery.enable.level}
+    return described
 
 
 def _radio(radio: Radio) -> dict[str, object]:

@@ -28,7 +28,8 @@ from node.core.counters import Counters  # noqa: E402
 from node.core.crumb import Crumb  # noqa: E402
 from node.core.log import Log  # noqa: E402
 from node.core.record import Recorder  # noqa: E402
-from node.core.sampler import Channel, Sampler  # noqa: E402
+from node.core.channel import Channel  # noqa: E402
+from node.core.sampler import Sampler  # noqa: E402
 from node.core.spool import Spool  # noqa: E402
 from node.core.state import State  # noqa: E402
 from node.core.uplink import Uplink  # noqa: E402
@@ -156,8 +157,10 @@ async def main():
     state = State("/spool/state")
     spool = Spool("/spool", 65536, state, lambda: 1)
     recorder = Recorder(spool, state, clock, crumb, counters, log)
-    channels = [Channel(BME280, Sensor(0, "bme280", 0x76, 0, 2))]
-    sampler = Sampler(channels, Bus(), lambda: 3.7, INTERVAL_S, recorder, clock, counters, log)
+    bus = Bus()
+    make = lambda: BME280(bus, 0x76, clock)  # noqa: E731
+    channels = [Channel(Sensor(0, "bme280", 0x76, 0, 2), BME280.FIELDS, make, bus.recover)]
+    sampler = Sampler(channels, lambda: 3.7, INTERVAL_S, recorder, clock, counters, log)
 
     async def open_stream():
         return stream

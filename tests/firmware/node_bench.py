@@ -3,6 +3,7 @@
 import asyncio
 
 import _clock
+from node.core.channel import Channel
 from node.core.clock import Clock
 from node.core.counters import SIZE, Counters
 from node.core.crumb import Crumb
@@ -15,6 +16,12 @@ from node_flash import Files, formatted
 EPOCH = 0xC0FFEE
 YEAR_2024 = 1717200000  # Unix seconds of a whole hour
 MS = 1000
+
+
+def channel_on(bus, sensor, driver, clock):
+    """Return the channel of a sensor with a driver for I2C, as `hal.sensing` makes it."""
+    recover = getattr(bus, "recover", None)
+    return Channel(sensor, driver.FIELDS, lambda: driver(bus, sensor.address, clock), recover)
 
 
 class Board:

@@ -84,7 +84,7 @@ def say(*values):
     print(*[("%.6g" % value) if isinstance(value, float) else value for value in values])
 
 def bus(freq=100000):
-    return Bus({scl}, {sda}, freq)
+    return Bus(0, {scl}, {sda}, freq)
 
 def wire():
     from onewire import OneWire

@@ -12,8 +12,11 @@ GOOD = {
         "i2c": {"scl": 22, "sda": 21, "freq": 400000},
         "led": 2,
         "battery": {"pin": 35, "ratio": 2.0},
+        "solar": {"pin": 36, "ratio": 3, "switch": 37, "level": 1},
+        "uarts": [{"rx": 16, "tx": 17}],
     },
     "site": "park",
+    "statistics": True,
     "interval_s": 60,
     "health_s": 600,
     "sensors": [
@@ -42,6 +45,7 @@ LORAWAN = {
     "certification": True,
 }  # fmt: skip
 BAD = object()  # a key that is left out
+CELL = (35, 2.0, None, 0)
 
 
 def copy(value):
@@ -68,7 +72,9 @@ def with_changed(good, path, value):
 
 
 def shown(sensors):
-    return [(s.place, s.chip, s.address, s.settle_ms, s.retries) for s in sensors]
+    return [
+        (s.place, s.chip, s.address or s.uart or s.pin, s.settle_ms, s.retries) for s in sensors
+    ]
 
 
 def seen(c):
@@ -84,8 +90,12 @@ def test_a_good_configuration():
     assert seen(c) == {
         "board": "esp32-devkit",
         "i2c": (22, 21, 400000),
+        "i2c2": None,
+        "uarts": [(16, 17)],
         "led": 2,
-        "battery": (35, 2.0),
+        "battery": (35, 2.0, None, 0),
+        "solar": (36, 3, 37, 1),
+        "statistics": True,
         "site": "park",
         "interval_s": 60,
         "health_s": 600,
@@ -130,6 +140,7 @@ CHOICES = (
     (("sleep",), ("light", ""), "deep_sleep", False),
     (("log",), ("verbose", "", "DEBUG"), "log_level", 1),
     (("uplink", "tls"), (0, 1, "yes"), "tls", True),
+    (("statistics",), (0, 1, "yes"), "statistics", False),
 )
 
 
@@ -181,15 +192,15 @@ def test_limits_are_good_values():
 
 def test_pins_buses_and_batteries_that_cannot_be():
     for path, values, faults, i2c, battery in (
-        (("board", "i2c", "scl"), (-1, 49, None, "22", 22.0, True), 2, None, (35, 2.0)),
-        (("board", "i2c", "scl"), (21,), 1, None, (35, 2.0)),  # the pin of the other line
-        (("board", "i2c", "freq"), (9999, 1000001, None), 1, (22, 21, 100000), (35, 2.0)),
-        (("board", "i2c"), (7, [22, 21], "22"), 1, None, (35, 2.0)),
+        (("board", "i2c", "scl"), (-1, 49, None, "22", 22.0, True), 2, None, CELL),
+        (("board", "i2c", "scl"), (21,), 1, None, CELL),  # the pin of the other line
+        (("board", "i2c", "freq"), (9999, 1000001, None), 1, (22, 21, 100000), CELL),
+        (("board", "i2c"), (7, [22, 21], "22"), 1, None, CELL),
         (("board", "battery"), (7, [35, 2.0]), 1, (22, 21, 400000), None),
         (("board", "battery", "pin"), (-1, 49), 2, (22, 21, 400000), None),
         (("board", "battery", "ratio"), (0, -1.0, 100.5, float("inf"), float("nan"), None, "2"), 1,
          (22, 21, 400000), None),
-        (("board", "led"), (-1, 49, 2.0, True), 1, (22, 21, 400000), (35, 2.0)),
+        (("board", "led"), (-1, 49, 2.0, True), 1, (22, 21, 400000), CELL),
     ):  # fmt: skip
         for value in values:
             c = Config(changed(path, value))
@@ -222,6 +233,62 @@ def test_sensors_that_cannot_be_are_left_out_and_the_others_keep_their_places():
         assert (c.faults, c.sensors) == (["sensors"], [])
     many = Config(changed(("sensors",), copy(GOOD["sensors"]) * 5))
     assert (many.faults, len(many.sensors)) == (["sensors[8]"], 8)
+
+
+ROW = {"chip": "x", "settle_ms": 0, "retries": 0}
+
+
+def sensor_of(**given):
+    """Return the sensor of a row, None if it is left out, and the faults."""
+    c = Config(changed(("sensors",), [dict(ROW, **given)]))
+    return c.sensors[0] if c.sensors else None, c.faults
+
+
+def test_where_a_sensor_is_connected():
+    for given, wanted in (
+        ({"address": 0x30}, (0x30, 1, 0, None)),
+        ({"address": 0x30, "bus": 2}, (0x30, 2, 0, None)),
+        ({"uart": 1}, (0, 1, 1, None)),
+        ({"pin": 0}, (0, 1, 0, 0)),
+    ):
+        s, faults = sensor_of(**given)
+        assert (s.address, s.bus, s.uart, s.pin) == wanted
+        assert faults == []
+    for given, fault in (
+        ({}, "address"), ({"address": 0x30, "bus": 3}, "bus"), ({"uart": 2}, "uart"),
+        ({"uart": None}, "uart"), ({"pin": 49}, "pin"), ({"pin": "d1"}, "pin"),
+    ):  # fmt: skip
+        s, faults = sensor_of(**given)
+        assert faults == ["sensors[0]." + fault]
+        assert (s is None) == (fault != "bus")
+
+
+def test_what_else_a_sensor_may_have():
+    s, faults = sensor_of(
+        uart=1, switch=4, interval_s=60, options={"asc": True, "north_deg": 12.5},
+        adjust={"co2_ppm": [1, -20]}, limits={"co2_ppm": [300, 5000.5]},
+    )  # fmt: skip
+    assert faults == []
+    assert (s.switch, s.interval_s, s.options) == (4, 60, {"asc": True, "north_deg": 12.5})
+    assert (s.adjust, s.limits) == ({"co2_ppm": (1, -20)}, {"co2_ppm": (300, 5000.5)})
+    for name, wrong, default in (
+        ("switch", (-1, "d1"), None),
+        ("interval_s", (0, 86401, 1.5, None), 0),
+        ("options", (7, {"a": None}, {1: 1}, {"a": [1]}), {}),
+        ("adjust", ([], {"a": 1}, {"a": [1]}, {"a": [1, None]}, {1: [1, 2]}), {}),
+        ("limits", ({"a": [1, float("nan")]}, {"a": [1, float("inf")]}, {"a": [1, 2, 3]}), {}),
+    ):
+        for value in wrong:
+            s, faults = sensor_of(uart=1, **{name: value})
+            assert faults == ["sensors[0]." + name], value
+            assert getattr(s, name) == default
+
+
+def test_ports_that_cannot_be():
+    for value in (7, [7], [{"rx": 1}], [{"rx": 1, "tx": 1}], [{"rx": 1, "tx": 2}] * 3):
+        c = Config(changed(("board", "uarts"), value))
+        assert "board.uarts" in c.faults
+        assert c.uarts == []
 
 
 def over_the_air():
@@ -313,8 +380,9 @@ def fit(c):
     assert len(c.sensors) <= 8
     for sensor in c.sensors:
         assert sensor.chip
-        assert all("a" <= x <= "z" or "0" <= x <= "9" for x in sensor.chip)
-        assert 8 <= sensor.address <= 0x77
+        assert all("a" <= x <= "z" or "0" <= x <= "9" or x == "_" for x in sensor.chip)
+        ways = (8 <= sensor.address <= 0x77, sensor.uart > 0, sensor.pin is not None)
+        assert ways.count(True) == 1
     if c.i2c is not None:
         assert c.i2c[0] != c.i2c[1]
         assert all(0 <= pin <= 48 for pin in c.i2c[:2])
@@ -348,7 +416,8 @@ def anything(chance, depth=3):
 
 KEYS = (
     list(GOOD) + list(GOOD["board"]) + list(GOOD["uplink"]) + list(GOOD["sensors"][0])
-    + ["scl", "sda", "freq", "pin", "ratio", "radio"] + list(RADIO) + list(LORAWAN)
+    + list(GOOD["board"]["solar"])
+    + ["bus", "uart", "interval_s", "options", "adjust", "limits", "rx", "tx", "scl", "sda", "freq", "pin", "ratio", "radio"] + list(RADIO) + list(LORAWAN)
 )  # fmt: skip
 
 

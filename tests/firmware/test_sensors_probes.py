@@ -12,7 +12,7 @@ from sensors_bench import Bench, in_rows
 
 WIRE = """
 from node.sensors.ds18b20 import DS18B20
-make = lambda rom=None: DS18B20(wire(), rom, clock)
+make = lambda rom=None: DS18B20(wire(), clock, rom)
 """
 
 

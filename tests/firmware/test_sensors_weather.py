@@ -22,12 +22,12 @@ def hear(ms):  # interrupts come when they happen, and not all at the end
 """
 RAIN = f"""{HEAR}
 from node.sensors.pulses import Debounced
-from node.sensors.raingauge import DEAD_MS, RainGauge
-debounced = Debounced(Pin({PULSES}, Pin.IN, Pin.PULL_UP), clock, DEAD_MS)
-gauge = RainGauge(debounced)
+from node.sensors.raingauge import RainGauge
+debounced = Debounced(Pin({PULSES}, Pin.IN, Pin.PULL_UP), clock, RainGauge.DEAD_MS)
+gauge = RainGauge(debounced, clock)
 """
 WIND = """
-from node.sensors.anemometer import DEAD_MS, Anemometer
+from node.sensors.anemometer import Anemometer
 from node.sensors.pulses import Debounced
 def blow(cups, ms, each):
     for _ in range(ms // each):
@@ -78,7 +78,7 @@ def test_a_counter_alone_counts_bounces(bench):
         RAIN
         + f"""
 from machine import Counter
-counter = RainGauge(Counter(0, Pin({PULSES}), edge=Counter.FALLING))
+counter = RainGauge(Counter(0, Pin({PULSES}), edge=Counter.FALLING), clock)
 hear(120000)
 say(finished(gauge.measure())[0], finished(counter.measure())[0])
 """,
@@ -111,7 +111,7 @@ class Near:
     count = 65530
     def value(self):
         return Near.count
-gauge = RainGauge(Near(), 0.5)
+gauge = RainGauge(Near(), clock, 0.5)
 Near.count = 4
 print(finished(gauge.measure()))
 """
@@ -153,7 +153,7 @@ def test_wind_by_interrupts_from_a_contact_that_bounces(bench, speed):
         + WIND
         + f"""
 pin = Pin({PULSES}, Pin.IN, Pin.PULL_UP)
-cups = Anemometer(Debounced(pin, clock, DEAD_MS, both=True), clock)
+cups = Anemometer(Debounced(pin, clock, Anemometer.DEAD_MS, both=True), clock)
 for _ in range(8):
     hear(500)
     cups.step()
@@ -169,7 +169,7 @@ def test_wind_without_steps_has_a_mean_and_no_gust(bench):
     lines = bench.run(
         WIND
         + f"""
-cups = Anemometer(Debounced(Pin({PULSES}, Pin.IN, Pin.PULL_UP), clock, DEAD_MS, both=True), clock)
+cups = Anemometer(Debounced(Pin({PULSES}, Pin.IN, Pin.PULL_UP), clock, Anemometer.DEAD_MS, both=True), clock)
 for _ in range(200):
     clock.wait_ms(10)
 mean, gust = finished(cups.measure())
@@ -190,8 +190,8 @@ def test_vane_in_all_directions_and_with_its_cable_cut(bench):
         f"""
 from node.sensors.windvane import WindVane
 adc = ADC(Pin({ANALOG}), atten=ADC.ATTN_11DB)
-vane = WindVane(adc)
-turned = WindVane(adc, north_deg=90.)
+vane = WindVane(adc, clock)
+turned = WindVane(adc, clock, north_deg=90.)
 for i in range(32):
     do("turn", 11.25 * i + 0.5)
     say(finished(vane.measure())[0], finished(turned.measure())[0])
@@ -204,7 +204,7 @@ class Moving:
     values = [2532000, 2532000, 1309000]
     def read_uv(self):
         return Moving.values.pop(0)
-print(finished(WindVane(Moving()).measure())[0])
+print(finished(WindVane(Moving(), clock).measure())[0])
 """
     )
     for i, line in enumerate(lines[:32]):

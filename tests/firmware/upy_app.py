@@ -5,10 +5,10 @@ import asyncio
 import _clock
 from node.core.app import App
 from node.core.config import Config, Sensor
-from node.core.sampler import Channel, Sampler
+from node.core.sampler import Sampler
 from node.core.supervisor import Supervisor
 from node.wire import schema
-from node_bench import YEAR_2024, Board, Node, Watchdog, health_of, set_date
+from node_bench import YEAR_2024, Board, Node, Watchdog, channel_on, health_of, set_date
 from node_tools import steps
 
 WATCHDOG_MS = 60000
@@ -64,8 +64,7 @@ class Cycle:
         self.dog = Watchdog(node.clock)
         supervisor = Supervisor(node.clock, node.counters, node.log, self.dog.feed, str)
         sampler = Sampler(
-            [Channel(Air, sensor) for sensor in self.config.sensors],
-            self.measured_ms,
+            [channel_on(self.measured_ms, each, Air, node.clock) for each in self.config.sensors],
             lambda: None,
             self.config.interval_s,
             node.recorder,

@@ -6,11 +6,11 @@ import _clock
 from node.core import commands
 from node.core.app import App
 from node.core.config import Config, Sensor
-from node.core.sampler import Channel, Sampler
+from node.core.sampler import Sampler
 from node.core.sessions import Sessions
 from node.core.supervisor import Supervisor
 from node.wire import schema
-from node_bench import Watchdog, health_of
+from node_bench import Watchdog, channel_on, health_of
 from node_mast import FOLDER, Marks, Mast, Pole, Station, rate
 from node_tools import Chance, steps
 
@@ -247,8 +247,7 @@ def test_windows_open_on_time_whatever_the_sampler_does():
         s.joined()
         node = s.node
         sampler = Sampler(
-            [Channel(Slow, Sensor(0, "slow", 0x44, 0, 0))],
-            None,
+            [channel_on(None, Sensor(0, "slow", 0x44, 0, 0), Slow, node.clock)],
             lambda: None,
             1,
             node.recorder,
@@ -317,8 +316,7 @@ class Sleeper:
         dog = Watchdog(node.clock)
         supervisor = Supervisor(node.clock, node.counters, node.log, dog.feed, str)
         sampler = Sampler(
-            [Channel(Air, sensor) for sensor in self.config.sensors],
-            None,
+            [channel_on(None, each, Air, node.clock) for each in self.config.sensors],
             lambda: None,
             self.config.interval_s * s.uplink.stretch,
             node.recorder,

@@ -3,11 +3,11 @@
 import asyncio
 
 from node.core.config import Sensor
-from node.core.sampler import Channel, Sampler
+from node.core.sampler import Sampler
 from node.sensors import SensorError
 from node.wire import schema
 from node.wire.cbor import UNDEFINED
-from node_bench import YEAR_2024, Node, Promise, cancelled, set_date
+from node_bench import YEAR_2024, Node, Promise, cancelled, channel_on, set_date
 
 NACK = OSError(19)
 CRC = SensorError("crc")
@@ -64,12 +64,13 @@ class Desk:
         self.bus = Bus()
         channels = [
             # Places in the configuration: a sensor without a driver was between them.
-            Channel(each, Sensor(2 * i, "chip%d" % i, 0x40 + i, settle, retries))
+            channel_on(
+                self.bus, Sensor(2 * i, "chip%d" % i, 0x40 + i, settle, retries), each, node.clock
+            )
             for i, each in enumerate(chips)
         ]
         self.sampler = Sampler(
             channels,
-            self.bus,
             lambda: battery,
             interval,
             node.recorder,

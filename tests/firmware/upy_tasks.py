@@ -169,4 +169,5 @@ def test_a_health_record_has_what_is_known():
             "rssi_dbm": None,
             "snr_db": None,
             "battery_v": None,
+            "solar_v": None,
         }

@@ -105,7 +105,7 @@ def test_a_batch_goes_on_only_with_the_next_record_of_its_kind():
         (climate(9, NOON + 600, status=0xFFFF), 3),
         (climate(9, NOON + 600, kind=WEATHER), 2),
         (climate(9, NOON + 600, kind=9), 2),
-        (open_frame(CLIMATE, 9, NOON + 600, 1, [5] * 8), 2),  # a field of a later schema
+        (open_frame(CLIMATE, 9, NOON + 600, 1, [5] * 16), 2),  # a field of a later schema
         (put([CLIMATE, 9, NOON + 600, 1, "x"]), 2),
         (put([CLIMATE, 9, NOON + 600, 1, True]), 2),
         (put([CLIMATE, 9, NOON + 600, 1, 12501]), 2),  # out of range

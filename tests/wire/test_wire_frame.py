@@ -37,6 +37,11 @@ TRAFFIC_VALUES = {
 }
 
 
+def given(record):
+    """Return the values of a record that were sampled."""
+    return {name: value for name, value in record.values.items() if value is not None}
+
+
 def one(data):
     records = frame.decode(data)
     assert len(records) == 1
@@ -56,7 +61,7 @@ def test_a_climate_record_has_at_most_29_bytes():
         None,
         schema.CLOCK_SYNCED,
     )
-    assert record.values == CLIMATE_VALUES
+    assert given(record) == CLIMATE_VALUES
 
 
 def test_a_traffic_record_has_at_most_31_bytes():
@@ -85,7 +90,7 @@ def test_a_health_record_of_a_busy_month_fits_the_smallest_uplink():
     }
     data = frame.encode(HEALTH, 65535, NOON, 63, values)
     assert len(data) <= 51
-    assert one(data).values == values
+    assert given(one(data)) == values
 
 
 def test_weather_and_event_records():
@@ -95,9 +100,8 @@ def test_weather_and_event_records():
         "gust_ms": 9.7,
         "wind_from_deg": 230,
         "solar_wm2": 512,
-        "battery_v": None,
     }
-    assert one(frame.encode(WEATHER, 0, 0, 0, values)).values == values
+    assert given(one(frame.encode(WEATHER, 0, 0, 0, values))) == values
     values = {"code": "fault_on", "detail": -7}
     assert one(frame.encode(EVENT, 1, 0, 0, values)).values == values
 
@@ -172,7 +176,7 @@ def test_a_program_error_is_told():
         assert error_of(FrameError, encode, CLIMATE, 0, 0, 0, {"temperature_c": value}) == "value"
     assert error_of(FrameError, encode, CLIMATE, 0, 0, 0, {"temprature_c": 1}) == "field"
     assert error_of(FrameError, encode, CLIMATE, 0, 0, 0, {"detail": None}) == "field"
-    assert error_of(FrameError, encode, CLIMATE, 0, 0, 0, [1] * 8) == "field"
+    assert error_of(FrameError, encode, CLIMATE, 0, 0, 0, [1] * 16) == "field"
     assert error_of(FrameError, encode, CLIMATE, 0, 0, 0, "1") == "value"
     for kind in (0, 23, -1, 1000):
         assert error_of(FrameError, encode, kind, 0, 0, 0) == "type"

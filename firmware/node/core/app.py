@@ -86,7 +86,8 @@ class App:
         self._crumb.save(self._counters.pack(), session)
 
     def _sleep_ms(self) -> int:
-        return self._sampler.due() - self._clock.unix_ms() - _LEAD_MS
+        sampler = self._sampler
+        return sampler.due() - self._clock.unix_ms() - sampler.lead_ms - _LEAD_MS
 
     async def _until_sleep(self, progress) -> None:
         sampled, spool = self._sampler.sampled, self._spool

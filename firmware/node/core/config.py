@@ -10,12 +10,21 @@ from node.wire.cbor import CborError, decode
 _MAX_SENSORS = 8
 _MAX_CHIP = 16
 _MAX_PIN = 48
+_MAX_UARTS = 2
+_MAX_OPTIONS = 8
+_MOST = 1e9
 _RADIOS = ("sx1276", "sx1262")
 _RADIO_PINS = ("sck", "mosi", "miso", "cs", "reset")
 
 
 class Sensor:
-    """A sensor: its place in the configuration, chip, I2C address, settling (ms), retries."""
+    """A sensor: its place in the configuration, chip, I2C address, settling (ms), retries.
+
+    `bus` is 1 or 2; a sensor that is not on I2C has `uart` (1 or 2) or `pin` instead. `switch` is
+    the pin of its supply. It is read each `interval_s`, with each record where that is 0.
+    `options` go to its driver; `adjust` has (factor, offset) by field, `limits` what is plausible
+    as (low, high).
+    """
 
     def __init__(self, place: int, chip: str, address: int, settle_ms: int, retries: int) -> None:
         self.place = place
@@ -23,6 +32,14 @@ class Sensor:
         self.address = address
         self.settle_ms = settle_ms
         self.retries = retries
+        self.bus = 1
+        self.uart = 0
+        self.pin = None
+        self.switch = None
+        self.interval_s = 0
+        self.options: dict = {}
+        self.adjust: dict = {}
+        self.limits: dict = {}
 
 
 class Radio:
@@ -56,8 +73,9 @@ class Lorawan:
 class Config:
     """The checked configuration; `faults` names what was wrong with the given one.
 
-    `i2c` is (scl, sda, freq) or None, `battery` (pin, ratio) or None, `lorawan` None where the
-    uplink is WiFi.
+    `i2c` and `i2c2` are (scl, sda, freq) or None, `uarts` pairs (rx, tx), `battery` and `solar`
+    (pin, ratio, switch, level) or None, where the divider is switched by a pin that has that
+    level then, or by none; `lorawan` is None where the uplink is WiFi.
     """
 
     def __init__(self, given: object) -> None:
@@ -68,12 +86,16 @@ class Config:
         self._number(given, "", "v", 1, 1, 1)
         board = self._map(given, "board")
         self.board = self._text(board, "board.", "id", "unknown", 32)
-        self.i2c = self._i2c(board)
+        self.i2c = self._i2c(board, "i2c")
+        self.i2c2 = self._i2c(board, "i2c2")
+        self.uarts = self._uarts(board)
         self.led = self._pin(board, "board.", "led")
-        self.battery = self._battery(board)
+        self.battery = self._divider(board, "battery")
+        self.solar = self._divider(board, "solar")
         self.site = self._text(given, "", "site", "", 64)
         self.interval_s = self._number(given, "", "interval_s", 300, 1, 86400)
         self.health_s = self._number(given, "", "health_s", 3600, 1, 604800)
+        self.statistics = self._flag(given, "", "statistics", False)
         self.sensors = self._sensors(given)
         uplink = self._map(given, "uplink")
         kind = self._choice(uplink, "uplink.", "kind", "wifi", ("wifi", "lorawan"))
@@ -163,32 +185,48 @@ class Config:
             return value
         return self._fault(path + key, None)
 
-    def _i2c(self, board: dict):
-        given = board.get("i2c")
+    def _i2c(self, board: dict, name: str):
+        given = board.get(name)
         if given is None:
             return None
+        path = "board." + name
         if not isinstance(given, dict):
-            return self._fault("board.i2c", None)
-        scl = self._pin(given, "board.i2c.", "scl")
-        sda = self._pin(given, "board.i2c.", "sda")
-        freq = self._number(given, "board.i2c.", "freq", 100000, 10000, 1000000)
+            return self._fault(path, None)
+        scl = self._pin(given, path + ".", "scl")
+        sda = self._pin(given, path + ".", "sda")
+        freq = self._number(given, path + ".", "freq", 100000, 10000, 1000000)
         if scl is None or sda is None or scl == sda:
-            return self._fault("board.i2c", None)
+            return self._fault(path, None)
         return scl, sda, freq
 
-    def _battery(self, board: dict):
-        given = board.get("battery")
+    def _uarts(self, board: dict) -> list:
+        rows = board.get("uarts", [])
+        if not isinstance(rows, list) or len(rows) > _MAX_UARTS:
+            return self._fault("board.uarts", [])
+        uarts = []
+        for row in rows:
+            if not isinstance(row, dict):
+                return self._fault("board.uarts", [])
+            rx = self._pin(row, "board.uarts.", "rx")
+            tx = self._pin(row, "board.uarts.", "tx")
+            if rx is None or tx is None or rx == tx:
+                return self._fault("board.uarts", [])
+            uarts.append((rx, tx))
+        return uarts
+
+    def _divider(self, board: dict, name: str):
+        given = board.get(name)
         if given is None:
             return None
+        path = "board." + name
         if not isinstance(given, dict):
-            return self._fault("board.battery", None)
-        pin = self._pin(given, "board.battery.", "pin")
-        ratio = given.get("ratio")
-        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
-            return self._fault("board.battery", None)
-        if pin is None or not 0 < ratio <= 100:
-            return self._fault("board.battery", None)
-        return pin, ratio
+            return self._fault(path, None)
+        pin = self._pin(given, path + ".", "pin")
+        ratio = _decimal(given.get("ratio"))
+        if pin is None or ratio is None or not 0 < ratio <= 100:
+            return self._fault(path, None)
+        switch = self._pin(given, path + ".", "switch")
+        return pin, ratio, switch, 1 if given.get("level") else 0
 
     def _sensors(self, given: dict) -> list:
         rows = given.get("sensors")
@@ -204,24 +242,74 @@ class Config:
             if not isinstance(row, dict):
                 self._fault(path, None)
                 continue
-            path += "."
-            chip = row.get("chip", "")
-            if not _is_module(chip):
-                self._fault(path + "chip", None)
-                continue
-            address = self._number(row, path, "address", 0, 0x08, 0x77)
-            if not address:
-                continue
-            settle_ms = self._number(row, path, "settle_ms", 0, 0, 60000)
-            retries = self._number(row, path, "retries", 2, 0, 10)
-            sensors.append(Sensor(i, chip, address, settle_ms, retries))
+            sensor = self._sensor(row, i, path + ".")
+            if sensor is not None:
+                sensors.append(sensor)
         return sensors
+
+    def _sensor(self, row: dict, place: int, path: str):
+        chip = row.get("chip", "")
+        if not _is_module(chip):
+            return self._fault(path + "chip", None)
+        sensor = Sensor(place, chip, 0, 0, 2)
+        if "uart" in row:
+            sensor.uart = self._number(row, path, "uart", 0, 1, max(1, len(self.uarts)))
+        elif "pin" in row:
+            sensor.pin = self._pin(row, path, "pin")
+        else:
+            sensor.address = self._number(row, path, "address", 0, 0x08, 0x77)
+            if "bus" in row:
+                sensor.bus = self._number(row, path, "bus", 1, 1, 2)
+        if not sensor.address and not sensor.uart and sensor.pin is None:
+            return None
+        sensor.switch = self._pin(row, path, "switch")
+        sensor.settle_ms = self._number(row, path, "settle_ms", 0, 0, 60000)
+        sensor.retries = self._number(row, path, "retries", 2, 0, 10)
+        if "interval_s" in row:
+            sensor.interval_s = self._number(row, path, "interval_s", 0, 1, 86400)
+        sensor.options = self._options(row, path)
+        sensor.adjust = self._pairs(row, path, "adjust")
+        sensor.limits = self._pairs(row, path, "limits")
+        return sensor
+
+    def _options(self, row: dict, path: str) -> dict:
+        given = row.get("options", {})
+        if not isinstance(given, dict) or len(given) > _MAX_OPTIONS:
+            return self._fault(path + "options", {})
+        for name in given:
+            value = given[name]
+            if not isinstance(name, str) or not isinstance(value, (bool, int, float, str, bytes)):
+                return self._fault(path + "options", {})
+        return given
+
+    def _pairs(self, row: dict, path: str, key: str) -> dict:
+        """Return a map of names to pairs of numbers."""
+        given = row.get(key, {})
+        if not isinstance(given, dict) or len(given) > _MAX_OPTIONS:
+            return self._fault(path + key, {})
+        pairs = {}
+        for name in given:
+            pair = given[name]
+            if not isinstance(name, str) or not isinstance(pair, list) or len(pair) != 2:
+                return self._fault(path + key, {})
+            first, second = _decimal(pair[0]), _decimal(pair[1])
+            if first is None or second is None:
+                return self._fault(path + key, {})
+            pairs[name] = (first, second)
+        return pairs
+
+
+def _decimal(value):
+    """Return a number that is finite, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if -_MOST < value < _MOST else None
 
 
 def _is_module(name) -> bool:
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_CHIP:
         return False
-    return all("a" <= c <= "z" or "0" <= c <= "9" for c in name)
+    return all("a" <= c <= "z" or "0" <= c <= "9" or c == "_" for c in name)
 
 
 def load(data: bytes) -> Config:

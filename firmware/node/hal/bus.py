@@ -12,15 +12,19 @@ _TIMEOUT_US = const(50000)
 
 
 class Bus:
-    """I2C at pins `scl` and `sda` with `freq` Hz; the methods are those of machine.I2C."""
+    """I2C at pins `scl` and `sda` with `freq` Hz; the methods are those of machine.I2C.
 
-    def __init__(self, scl: int, sda: int, freq: int) -> None:
+    `number` is the controller's: 0, or 1 where the chip has two.
+    """
+
+    def __init__(self, number: int, scl: int, sda: int, freq: int) -> None:
+        self._number = number
         self._pins = (scl, sda, freq)
         self._open()
 
     def _open(self) -> None:
         scl, sda, freq = self._pins
-        i2c = I2C(0, scl=Pin(scl), sda=Pin(sda), freq=freq, timeout=_TIMEOUT_US)
+        i2c = I2C(self._number, scl=Pin(scl), sda=Pin(sda), freq=freq, timeout=_TIMEOUT_US)
         self.writeto = i2c.writeto
         self.readfrom_into = i2c.readfrom_into
         self.writeto_mem = i2c.writeto_mem

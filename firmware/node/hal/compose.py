@@ -30,7 +30,7 @@ from node.core.state import State
 from node.core.supervisor import Supervisor
 from node.hal.about import read
 from node.hal.identity import Identity
-from node.hal.sensing import battery_of, bus_of, channels_of
+from node.hal.sensing import Wiring, channels_of, volts_of
 from node.wire import schema
 from node.wire.const import const
 
@@ -72,7 +72,8 @@ class _Node:
         self.state = State("/spool/state")
         self.spool = Spool("/spool", _spool_bytes(config), self.state, _random_u32)
         self.recorder = Recorder(self.spool, self.state, clock, crumb, self.counters, self.log)
-        self.battery = battery_of(config)
+        self.battery = volts_of(config, "battery", config.battery)
+        self.solar = volts_of(config, "solar", config.solar)
 
 
 async def _build() -> None:
@@ -91,8 +92,7 @@ async def _build() -> None:
     woke = cause == machine.DEEPSLEEP_RESET
     if woke and len(crumb.found_counters) == COUNTERS_SIZE:
         counters.unpack(crumb.found_counters)
-    bus = bus_of(config)
-    channels = channels_of(config)
+    channels = channels_of(config, Wiring(config, clock))
     if config.lorawan is None:
         from node.hal.wifi import Way
     else:
@@ -115,7 +115,6 @@ async def _build() -> None:
 
     sampler = Sampler(
         channels,
-        bus,
         node.battery,
         way.interval_s,
         recorder,
@@ -125,6 +124,7 @@ async def _build() -> None:
         crumb.aim_s,
         way.quiet,
         way.phase_s,
+        config.statistics,
     )
 
     def measure() -> dict:
@@ -134,6 +134,7 @@ async def _build() -> None:
             "heap_free_b": gc.mem_free(),
             "idf_heap_free_b": idf,
             "battery_v": node.battery(),
+            "solar_v": node.solar(),
         }
         values.update(way.measured())
         return values
@@ -163,6 +164,8 @@ async def _build() -> None:
     tasks = way.tasks(app, sampler, health)
     if config.sensors:
         tasks.append(("sampler", sampler.run))
+        if sampler.has_steps:
+            tasks.append(("wind", sampler.step))
     if not config.deep_sleep:
         tasks.append(("health", health.run))
     gc.collect()

@@ -7,7 +7,7 @@ from node.wire.const import const
 
 # For Debounced, with both edges: contacts bounce for up to 3 ms, and a tick is a millisecond.
 # Closed for a third of a turn, they can be told apart up to 40 m/s.
-DEAD_MS = const(5)
+_DEAD_MS = const(5)
 _MS_PER_HZ = 2.4 / 3.6
 _GUST_MS = const(3000)
 _STEPS = const(16)
@@ -20,6 +20,9 @@ class Anemometer:
     `step` is to be called every 0.25 to 1 s, or there are no gusts.
     """
 
+    BUS = "pulses"
+    DEAD_MS = _DEAD_MS
+    BOTH_EDGES = True
     FIELDS = ("wind_ms", "gust_ms")
 
     def __init__(self, counter, clock, ms_per_hz: float = _MS_PER_HZ) -> None:

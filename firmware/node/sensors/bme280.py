@@ -101,6 +101,7 @@ def calibration(tp: bytearray, h: bytearray) -> tuple:
 class BME280:
     """The chip at `address` (0x76 or 0x77) of an I2C bus."""
 
+    BUS = "i2c"
     FIELDS = ("temperature_c", "humidity_pct", "pressure_pa")
 
     def __init__(self, bus, address: int, clock) -> None:

@@ -132,6 +132,7 @@ class Words:
 class BME680:
     """The chip at `address` (0x76 or 0x77) of an I2C bus."""
 
+    BUS = "i2c"
     FIELDS = ("temperature_c", "humidity_pct", "pressure_pa", "gas_ohm")
 
     def __init__(self, bus, address: int, clock) -> None:

@@ -6,6 +6,7 @@ lost it.
 """
 
 import struct
+from binascii import unhexlify
 
 from node.sensors import SensorError
 from node.wire.const import const
@@ -45,14 +46,17 @@ def celsius(raw: int) -> float:
 
 
 class DS18B20:
-    """The chip with the number `rom` (8 bytes) on a 1-Wire bus; None: the only one there.
+    """The chip with the number `rom` (8 bytes, or their 16 hex digits) on a 1-Wire bus.
+
+    None stands for the only one there.
 
     `wire` has the methods of onewire.OneWire. OSError ENODEV where nobody answers.
     """
 
+    BUS = "onewire"
     FIELDS = ("temperature_c",)
 
-    def __init__(self, wire, rom, clock) -> None:
+    def __init__(self, wire, clock, rom=None) -> None:
         self._wire = wire
         self._clock = clock
         self._data = bytearray(9)
@@ -61,6 +65,8 @@ class DS18B20:
             self._reset()
             wire.writebyte(_READ_ROM)
             wire.readinto(rom)
+        elif isinstance(rom, str):
+            rom = unhexlify(rom)
         # A wire that is held low reads as zeros, whose CRC is right.
         if rom[0] != _FAMILY:
             raise SensorError("id")

@@ -33,6 +33,7 @@ def celsius(raw: int) -> float:
 class MLX90614:
     """The chip at `address` (0x5A) of an I2C bus of 100 kHz at most."""
 
+    BUS = "i2c"
     FIELDS = ("surface_c", "ambient_c")
 
     def __init__(self, bus, address: int, clock) -> None:

@@ -55,6 +55,8 @@ def command(code: int, value: int) -> bytes:
 class PMS5003:
     """The module on `uart` (9600 baud, 8N1, timeout 0); nothing is known of it until it speaks."""
 
+    BUS = "uart"
+    BAUD = 9600
     FIELDS = ("pm1_ugm3", "pm25_ugm3", "pm10_ugm3")
     WARM_UP_MS = _WARM_UP_MS
 

@@ -5,16 +5,19 @@ from node.wire.const import const
 
 # One tip closes the contact for some 0.1 s, and it bounces at both ends. The next tip is seconds
 # away: 0.3 s between tips would be 3 m of rain in an hour.
-DEAD_MS = const(300)
+_DEAD_MS = const(300)
 _MM = 0.2794
 
 
 class RainGauge:
-    """The gauge on a counter with `value()` (modulo 65536), `pulses.Debounced` with DEAD_MS."""
+    """The gauge on a counter with `value()` (modulo 65536): `pulses.Debounced` with `DEAD_MS`."""
 
+    BUS = "pulses"
+    DEAD_MS = _DEAD_MS
+    BOTH_EDGES = False
     FIELDS = ("rain_mm",)
 
-    def __init__(self, counter, mm_per_tip: float = _MM) -> None:
+    def __init__(self, counter, clock, mm_per_tip: float = _MM) -> None:
         self._counter = counter
         self._mm = mm_per_tip
         self._before = counter.value()

@@ -65,6 +65,7 @@ class SCD41:
     `measure` takes 5 s, the first one after a start 15 s.
     """
 
+    BUS = "i2c"
     FIELDS = ("co2_ppm", "temperature_c", "humidity_pct")
 
     def __init__(self, bus, address: int, clock, asc: bool = False) -> None:

@@ -60,6 +60,8 @@ class SDS011:
     always has.
     """
 
+    BUS = "uart"
+    BAUD = 9600
     FIELDS = ("pm25_ugm3", "pm10_ugm3")
     WARM_UP_MS = _WARM_UP_MS
 

@@ -30,6 +30,7 @@ def percent(raw: int) -> float:
 class SHT4x:
     """The chip at `address` (0x44…0x46) of an I2C bus."""
 
+    BUS = "i2c"
     FIELDS = ("temperature_c", "humidity_pct")
 
     def __init__(self, bus, address: int, clock) -> None:

@@ -102,6 +102,8 @@ class Cycle:
 class SPS30(Cycle):
     """The chip at `address` (0x69) of an I2C bus."""
 
+    BUS = "i2c"
+
     def __init__(self, bus, address: int, clock) -> None:
         Cycle.__init__(self, clock)
         self._chip = Commands(bus, address)

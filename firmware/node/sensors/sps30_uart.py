@@ -84,6 +84,9 @@ class Unstuffer:
 class SPS30Uart(Cycle):
     """The chip on `uart` (115200 baud, 8N1, timeout 0)."""
 
+    BUS = "uart"
+    BAUD = 115200
+
     def __init__(self, uart, clock) -> None:
         Cycle.__init__(self, clock)
         self._uart = uart

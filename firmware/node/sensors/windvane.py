@@ -22,11 +22,13 @@ class WindVane:
     needs another supply for it. `north_deg` is what it reads when it points north.
     """
 
+    BUS = "adc"
     FIELDS = ("wind_from_deg",)
 
     def __init__(
         self,
         adc,
+        clock,
         pull_up_ohm: int = _PULL_UP_OHM,
         supply_uv: int = _SUPPLY_UV,
         north_deg: float = 0.0,

@@ -118,7 +118,7 @@ def encode_into(
         pos = put_int(buffer, 1, kind)
         pos = put_int(buffer, pos, seq)
         pos = put_int(buffer, pos, t)
-        end = pos = put_int(buffer, pos, status)
+        pos = put_int(buffer, pos, status)
         count = index = found = 0
         for row in rows:
             if named is not None:
@@ -129,9 +129,11 @@ def encode_into(
                 value = listed[index] if index < len(listed) else None
             index += 1
             if value is None:
+                continue
+            while count < index - 1:
                 buffer[pos] = NULL
                 pos += 1
-                continue
+                count += 1
             steps = _steps(value, row)
             if steps is None:
                 buffer[pos] = FAULT
@@ -139,7 +141,6 @@ def encode_into(
             else:
                 pos = put_int(buffer, pos, steps - row[4])
             count = index
-            end = pos
     except (CborError, IndexError):
         raise FrameError("cbor", "full")
     if named is not None and found != len(named):
@@ -147,7 +148,7 @@ def encode_into(
             if not any(row[0] == name for row in rows):
                 raise FrameError("field", name)
     buffer[0] = _ARRAY | (_HEAD + count)
-    return end
+    return pos
 
 
 def _check(seq: object, t: object, status: object) -> None:

@@ -25,8 +25,17 @@ SENSOR_FAULT = const(4)  # a sensor gave nothing for this record
 LOW_BATTERY = const(8)
 OVERRUN = const(16)  # records were dropped, or samples lost, since the last record
 TAMPER = const(32)
+SUSPECT = const(64)  # a reading of this record is hardly possible
 
-STATUS = ("clock_synced", "restarted", "sensor_fault", "low_battery", "overrun", "tamper")
+STATUS = (
+    "clock_synced",
+    "restarted",
+    "sensor_fault",
+    "low_battery",
+    "overrun",
+    "tamper",
+    "suspect",
+)
 
 VERSION = ("major", "minor", "patch")
 
@@ -44,9 +53,18 @@ RESET_CAUSES = (
     "update",
 )
 
-# With what `detail` is: restart: number of the reset cause; fault_*: place of the sensor in the
-# configuration; clock_set: seconds the clock was moved by; the others: 0.
-EVENTS = ("restart", "tamper", "fault_on", "fault_off", "config_fault", "clock_set")
+# With what `detail` is: restart: number of the reset cause; fault_*, suspect_*: place of the sensor
+# in the configuration; clock_set: seconds the clock was moved by; the others: 0.
+EVENTS = (
+    "restart",
+    "tamper",
+    "fault_on",
+    "fault_off",
+    "config_fault",
+    "clock_set",
+    "suspect_on",
+    "suspect_off",
+)
 
 _U32 = const(0xFFFFFFFF)
 
@@ -64,6 +82,14 @@ RECORDS: dict[
             ("pm25_ugm3", "µg/m³", 10, 1, 0, 0, 50000, ()),
             ("pm10_ugm3", "µg/m³", 10, 1, 0, 0, 50000, ()),
             ("battery_v", "V", 100, 1, 200, 0, 3000, ()),
+            ("pm1_ugm3", "µg/m³", 10, 1, 0, 0, 50000, ()),
+            ("pm4_ugm3", "µg/m³", 10, 1, 0, 0, 50000, ()),
+            ("gas_ohm", "Ω", 1, 10, 0, 0, 5000000, ()),
+            ("surface_c", "°C", 100, 1, 0, -7000, 40000, ()),
+            ("ambient_c", "°C", 100, 1, 0, -6000, 12500, ()),
+            ("temperature_min_c", "°C", 100, 1, 0, -6000, 12500, ()),
+            ("temperature_max_c", "°C", 100, 1, 0, -6000, 12500, ()),
+            ("pm25_max_ugm3", "µg/m³", 10, 1, 0, 0, 50000, ()),
         ),
     ),
     WEATHER: (
@@ -75,6 +101,8 @@ RECORDS: dict[
             ("wind_from_deg", "°", 1, 1, 0, 0, 360, ()),
             ("solar_wm2", "W/m²", 1, 1, 0, 0, 2000, ()),
             ("battery_v", "V", 100, 1, 200, 0, 3000, ()),
+            ("wind_min_ms", "m/s", 10, 1, 0, 0, 1000, ()),
+            ("wind_sd_ms", "m/s", 10, 1, 0, 0, 1000, ()),
         ),
     ),
     TRAFFIC: (
@@ -114,6 +142,7 @@ RECORDS: dict[
             ("rssi_dbm", "dBm", 1, 1, 0, -200, 50, ()),
             ("snr_db", "dB", 4, 1, 0, -128, 127, ()),
             ("battery_v", "V", 100, 1, 200, 0, 3000, ()),
+            ("solar_v", "V", 100, 1, 0, 0, 6000, ()),
         ),
     ),
     EVENT: (

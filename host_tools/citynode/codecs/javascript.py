@@ -14,6 +14,25 @@ _STRING = re.compile(r'("[^"\n]*")')
 _SPACED = re.compile(r" *([-+*/%=<>!&|?:,;(){}\[\]]+) *")
 _CONTINUED = re.compile(r"(?<=[;{,([])\n")
 
+# Names of the source that are nobody else's, by far the longest part of it: one letter does.
+_OWN = (
+    "readBytes",
+    "readItems",
+    "readFrame",
+    "readColumns",
+    "readRecord",
+    "readValue",
+    "integer",
+    "unfold",
+    "statuses",
+    "complete",
+    "quotient",
+    "columns",
+    "present",
+)
+_SHORT = {name: chr(ord("A") + number) for number, name in enumerate(_OWN)}
+_NAME = re.compile(r"\b(" + "|".join(_OWN) + r")\b")
+
 _META = frozenset(("record", "records", "seq", "t", "time", "age_s", "status", "faults"))
 
 
@@ -34,7 +53,9 @@ def render() -> str:
 
 
 def _compact(source: str) -> str:
-    """Leave out spaces, most line ends, and all comments but the first; strings stay as they are.
+    """Leave out spaces, most line ends, all comments but the first, and long names of its own.
+
+    Strings stay as they are.
 
     A line goes on where a statement that ends it says so: nothing rests on line ends.
     """
@@ -42,7 +63,9 @@ def _compact(source: str) -> str:
     lines = [line.strip() for line in body.splitlines()]
     code = "\n".join(line for line in lines if line and not line.startswith("//"))
     parts = _STRING.split(code)
-    parts[::2] = [_SPACED.sub(r"\1", part) for part in parts[::2]]
+    parts[::2] = [
+        _NAME.sub(lambda found: _SHORT[found[0]], _SPACED.sub(r"\1", part)) for part in parts[::2]
+    ]
     return f"{head}\n{_CONTINUED.sub('', ''.join(parts))}\n"
 
 
