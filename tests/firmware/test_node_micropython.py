@@ -12,7 +12,13 @@ import pytest
 from citynode.resources import firmware, micropython, upy
 
 HERE = Path(__file__).parent
-HOST_ONLY = {"test_node_micropython", "test_node_host", "test_node_board", "test_node_lorawan"}
+HOST_ONLY = {
+    "test_node_micropython",
+    "test_node_host",
+    "test_node_board",
+    "test_node_lorawan",
+    "test_node_station",
+}
 HEAP = "32M"  # the tests' own copies of a flash are in it
 SMALL_HEAP = "4M"  # where the node itself collects garbage often, which takes longer on a large one
 LIMIT_S = 60

@@ -2,7 +2,8 @@
 
 Time is virtual. What the driver does on the bus is asked of the host line by line, with the time
 in microseconds: `w TIME ADDRESS BYTES`, `r TIME ADDRESS COUNT`, `m TIME ADDRESS REGISTER COUNT`.
-The answer is hexadecimal, or `nack`. Each record goes out as the uplink would send it: `f FRAME`.
+What a counter has, and a voltage in mV, are asked for with `c TIME NAME`. The answer is in
+hexadecimal, or `nack`. Each record goes out as the uplink would send it: `f FRAME`.
 """
 
 import asyncio
@@ -10,9 +11,10 @@ import sys
 from binascii import hexlify, unhexlify
 
 import _clock
+from node.core.channel import Channel
 from node.core.config import Sensor
-from node.core.sampler import Channel, Sampler
-from node_bench import Node, Promise, cancelled, set_date
+from node.core.sampler import Sampler
+from node_bench import Node, Promise, cancelled, channel_on, set_date
 
 
 def ask(line):
@@ -42,19 +44,56 @@ class Bus:
         return True
 
 
+class Counter:
+    """A counter of the host's: `c TIME NAME`."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def value(self):
+        return int.from_bytes(ask(f"c {_clock.us()} {self.name}"), "big")
+
+    def read_uv(self):
+        return 1000 * self.value()
+
+
 def run():
-    """Sample from one Unix time to another: `… CHIP ADDRESS FROM TO INTERVAL`."""
-    chip, *numbers = sys.argv[3:]
-    address, first, last, interval = [int(number) for number in numbers]
+    """Sample one chip: `… CHIP ADDRESS FROM TO INTERVAL` (Unix times)."""
+    chip, address, *times = sys.argv[3:]
     driver = __import__("node.sensors." + chip, None, None, ("DRIVER",)).DRIVER
+    sensor = Sensor(0, chip, int(address), 0, 2)
+    sample(lambda clock: [channel_on(Bus(), sensor, driver, clock)], *times)
+
+
+def mast():
+    """Sample rain, wind and its direction: `… FROM TO INTERVAL`."""
+    from node.sensors.anemometer import Anemometer
+    from node.sensors.raingauge import RainGauge
+    from node.sensors.windvane import WindVane
+
+    def channels(clock):
+        made = []
+        for place, (driver, name, each) in enumerate(
+            ((RainGauge, "rain", 0), (Anemometer, "wind", 0), (WindVane, "vane", 150))
+        ):
+            sensor = Sensor(place, name, 0, 0, 0)
+            sensor.interval_s = each
+            make = lambda driver=driver, name=name: driver(Counter(name), clock)  # noqa: E731
+            made.append(Channel(sensor, driver.FIELDS, make, None, each == 0))
+        return made
+
+    sample(channels, *sys.argv[3:])
+
+
+def sample(channels, first, last, interval):
+    first, last, interval = int(first), int(last), int(interval)
     _clock.advance_us(10000000)
     set_date(first - 10)
     with Node() as node:
         node.clock.known = True
         node.log.level = 3
         sampler = Sampler(
-            [Channel(driver, Sensor(0, chip, address, 0, 2))],
-            Bus(),
+            channels(node.clock),
             lambda: None,
             interval,
             node.recorder,

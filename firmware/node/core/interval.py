@@ -6,7 +6,10 @@ from node.wire.cbor import UNDEFINED
 
 # All other fields are means. Directions are a vector mean of unit vectors (WMO-No. 8, part I,
 # 5.8.3): 350° and 10° are north.
+# A sum is told in whole tenths, and what is left over goes into the next interval: else a gauge of
+# 0.2794 mm would rain 0.3 mm with each of its tips.
 _SUMS = ("rain_mm",)
+_TENTHS = 10
 _HIGHEST = ("gust_ms",)
 _DIRECTIONS = ("wind_from_deg",)
 
@@ -28,6 +31,7 @@ class Interval:
     def __init__(self, name: str) -> None:
         self.name = name
         self._kind = 0
+        self._left = 0
         if name in _SUMS:
             self._kind = 1
         elif name in _HIGHEST:
@@ -90,6 +94,11 @@ class Interval:
         self._clear()
 
     def _value(self):
+        if self._kind == 1:
+            total = self._mean + self._left
+            told = round(total * _TENTHS) / _TENTHS
+            self._left = total - told
+            return told
         if self._kind != 3:
             return self._mean
         # Directions that cancel each other out have no mean.
