@@ -203,7 +203,7 @@ class Wlan:
         self.attempts = []
         self.log = []
         self._since = None
-        self.outcome = None
+        self.outcome = self.reason = None
 
     def active(self, on):
         self.log.append("on" if on else "off")
@@ -231,7 +231,10 @@ class Wlan:
     def status(self, what=None):
         if what == "rssi":
             return -61
-        return self.outcome if self.outcome in TEXTS else CONNECTING
+        if self.outcome in TEXTS:
+            self.reason = self.outcome
+        # As the driver does: the last failure is told until an attempt has succeeded.
+        return self.reason or CONNECTING
 
 
 def join(node, joins, seconds, *events):
@@ -280,8 +283,8 @@ def test_wifi_comes_up_and_stays():
 def test_wifi_waits_longer_after_each_failure():
     rows = (
         # what happens, how long an attempt takes until it is given up (s)
-        (FAILED, 0.1, "wrong password"),
-        (NO_AP, 0.1, "no access point"),
+        (FAILED, 3.1, "wrong password"),
+        (NO_AP, 3.1, "no access point"),
         (None, 20, "no answer"),
         (OSError("Wifi Internal State Error"), 0, "driver error"),
     )
@@ -308,7 +311,7 @@ def test_wifi_comes_back_by_itself_and_a_new_failure_is_a_first_one():
             states.append(wifi.up.is_set())
 
         events = ((50, note), (100, lose), (105, note), (200, lose), (205, note))
-        _, wlan = join(node, [FAILED, FAILED, 100], 300, *events)
+        _, wlan = join(node, [FAILED, FAILED, 1500], 300, *events)
         assert states == [True, True, True]
         assert node.counters.link_reconnects == 2
         assert len(wlan.attempts) == 5

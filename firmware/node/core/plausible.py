@@ -32,11 +32,14 @@ _STUCK_READINGS = const(12)
 
 
 class Plausible:
-    """Looks at the readings of the field `name`; `given` is (lowest, highest) of the profile."""
+    """Looks at the readings of the field `name`; `given` is (lowest, highest) of the profile.
+
+    `low` and `high` are the range that counts.
+    """
 
     def __init__(self, name: str, given=None) -> None:
         low, high, self._change, self._moves = _LIMITS.get(name, _NONE)
-        self._low, self._high = (low, high) if given is None else given
+        self.low, self.high = (low, high) if given is None else given
         self._last = None
         self._at_ms = 0
         self._same = 0
@@ -46,7 +49,7 @@ class Plausible:
         """Return whether a reading can be true; it is the next one to be compared with."""
         if value is None or value is UNDEFINED:
             return True
-        fine = self._low <= value <= self._high
+        fine = self.low <= value <= self.high
         last, self._last = self._last, value
         past, self._at_ms = uptime_ms - self._at_ms, uptime_ms
         if last is None or value != last:

@@ -92,12 +92,18 @@ async def _build() -> None:
     woke = cause == machine.DEEPSLEEP_RESET
     if woke and len(crumb.found_counters) == COUNTERS_SIZE:
         counters.unpack(crumb.found_counters)
-    channels = channels_of(config, Wiring(config, clock))
+    wiring = Wiring(config, clock)
+    channels = channels_of(config, wiring)
     if config.lorawan is None:
         from node.hal.wifi import Way
     else:
         from node.hal.lorawan import Way
     way = Way(node)
+    traffic = None
+    if config.traffic is not None:
+        from node.hal.traffic import traffic_of
+
+        traffic = traffic_of(node, wiring, way.quiet)
     if not woke:
         crumb.aim_s = 0
         crumb.status = schema.RESTARTED
@@ -125,6 +131,7 @@ async def _build() -> None:
         way.quiet,
         way.phase_s,
         config.statistics,
+        traffic,
     )
 
     def measure() -> dict:
@@ -162,7 +169,9 @@ async def _build() -> None:
         way.uplink,
     )
     tasks = way.tasks(app, sampler, health)
-    if config.sensors:
+    if traffic is not None:
+        tasks += traffic.tasks()
+    if config.sensors or traffic is not None:
         tasks.append(("sampler", sampler.run))
         if sampler.has_steps:
             tasks.append(("wind", sampler.step))
@@ -176,6 +185,7 @@ async def _build() -> None:
 def _spool_bytes(config) -> int:
     """Return how much the spool may take: as configured, but never all of the file system."""
     block, _, _, free = os.statvfs("/")[:4]
+    free = max(free, 0)  # LittleFS counts below zero when it is full
     used = 0
     try:
         for entry in os.ilistdir("/spool"):

@@ -7,6 +7,9 @@ from node.wire.const import const
 _POLL_MS = const(100)
 _WATCH_MS = const(2000)
 _CONNECT_MS = const(20000)
+# The driver forgets why the attempt before this one failed only when one succeeds: what it says at
+# first may be that, and a scan takes so long.
+_STALE_MS = const(3000)
 _FIRST_DELAY_MS = const(1000)
 _LONGEST_DELAY_MS = const(120000)
 _SLACK_MS = const(30000)
@@ -79,10 +82,12 @@ class Wifi:
             # The waits between attempts are ours: the driver's own would retry without any.
             wlan.config(reconnects=0)
             wlan.connect(self._ssid, self._key)
-            for _ in range(_CONNECT_MS // _POLL_MS):
+            for polls in range(_CONNECT_MS // _POLL_MS):
                 await self._clock.sleep_ms(_POLL_MS)
                 if wlan.isconnected():
                     return None
+                if polls < _STALE_MS // _POLL_MS:
+                    continue
                 status = wlan.status()
                 if status in self._failures:
                     return self._failures[status]

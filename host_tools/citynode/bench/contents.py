@@ -70,3 +70,14 @@ def same_identity(partition: bytes, identity: Identity) -> bool:
     except nvs.NvsError:
         return False
     return found.get(NAMESPACE) == identity.nvs()
+
+
+def node_id_in(partition: bytes) -> str | None:
+    """Return the node id that an NVS partition's bytes, which may be anything, hold."""
+    try:
+        found = nvs.read_partition(partition).get(NAMESPACE, {})
+    except nvs.NvsError:
+        return None
+    _, value = found.get("node_id", (None, b""))
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+    return "".join(each if each.isprintable() else "?" for each in text)[:32] or None

@@ -2,12 +2,12 @@
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from citynode import resources
-from citynode.bench.contents import SLOT, Order, same_identity
-from citynode.bench.job import Bench
+from citynode.bench.contents import SLOT, Order, node_id_in, same_identity
+from citynode.bench.job import Bench, SkippedError
 from citynode.bench.outcome import BoardError, Outcome, Step
 from citynode.bench.readback import read_back
 from citynode.boards import Board, board_ids, load_board
@@ -15,12 +15,14 @@ from citynode.errors import CitynodeError
 from citynode.identity import NAMESPACE, Identity, Store
 from citynode.image import plan as planning
 from citynode.image.plan import Plan, Region
-from citynode.link.bootloader import FAST, SECTOR, Bootloader, ChipFacts
+from citynode.link.bootloader import FAST, SAFE, SECTOR, Bootloader, ChipFacts
 from citynode.link.errors import LinkError
 
 _MIB = 1 << 20
 _FILES, _NVS = "files", "NVS"  # regions that a running node changes
 _SUPERBLOCKS = 2 * SECTOR  # littlefs keeps its first pair of metadata blocks there
+_AT_A_LOWER_SPEED = ("bootloader", "silent", "unkept")  # what may go better then
+_BY_LINE = (Step.COMPARE, Step.ERASE, Step.WRITE)
 
 Runs = list[tuple[int, bytes]]
 
@@ -42,6 +44,7 @@ class Method:
     baud: int = FAST
     before: str = "default-reset"
     dry_run: bool = False
+    erase_all: bool = False
 
 
 class _UnreadableFilesError(Exception):
@@ -60,15 +63,57 @@ def prepare(order: Order, image: bytes) -> Kit:
     return Kit(order, image, version, files)
 
 
+class Guard:
+    """Who may stop the writing of a board; this one lets everything pass.
+
+    What its methods raise ends the work on the board before anything is written.
+    """
+
+    asks_whose = False  # whether to look for another's identity on boards that the store has not
+
+    def met(self, facts: ChipFacts) -> None:
+        """Take what a board has just told of itself."""
+
+    def owned(self, facts: ChipFacts, node_id: str) -> None:
+        """Take the node id that is on a board which the store does not know."""
+
+    def writes(self, facts: ChipFacts, changed: Sequence[str]) -> None:
+        """Take what is about to be written; called directly before."""
+
+
 def flash(bench: Bench, outcome: Outcome, kit: Kit, store: Store, method: Method) -> None:
     """Bring one board to what the kit says; only what differs is written. Raises CitynodeError."""
-    try:
-        identity = _session(bench, outcome, kit, store, method, look_at_files=True)
-    except _UnreadableFilesError:
-        identity = _session(bench, outcome, kit, store, method, look_at_files=False)
-    if method.dry_run:
-        return
-    bench.step(Step.BOOT)
+    identity = write(bench, outcome, kit, store, method, Guard())
+    if not method.dry_run:
+        prove(bench, outcome, kit, identity, method)
+
+
+def write(
+    bench: Bench, outcome: Outcome, kit: Kit, store: Store, method: Method, guard: Guard
+) -> Identity:
+    """Write what differs, verify it, start the board; returns who it is. Raises CitynodeError.
+
+    Where the line or the flash fails at a high speed, the rest is written at a safe one. That the
+    board could not be reset is no fault of what was written: `prove` tells whether it runs.
+    """
+    look_at_files, baud = True, method.baud
+    while True:
+        try:
+            slower = replace(method, baud=baud)
+            return _session(bench, outcome, kit, store, slower, guard, look_at_files=look_at_files)
+        except _UnreadableFilesError:
+            look_at_files = False
+        except LinkError as error:
+            passing = error.kind in _AT_A_LOWER_SPEED and outcome.step in _BY_LINE
+            if bench.leash.is_cut or not passing or baud <= SAFE:
+                raise
+            baud = SAFE
+
+
+def prove(bench: Bench, outcome: Outcome, kit: Kit, identity: Identity, method: Method) -> None:
+    """Wait until the board has started and ask who it is; raises LinkError, BoardError."""
+    if outcome.step is not Step.BOOT:
+        bench.step(Step.BOOT)
     try:
         outcome.version = read_back(bench, kit.order, identity.node_id, outcome.mac or "")
     except LinkError as error:
@@ -81,7 +126,14 @@ def flash(bench: Bench, outcome: Outcome, kit: Kit, store: Store, method: Method
 
 
 def _session(
-    bench: Bench, outcome: Outcome, kit: Kit, store: Store, method: Method, *, look_at_files: bool
+    bench: Bench,
+    outcome: Outcome,
+    kit: Kit,
+    store: Store,
+    method: Method,
+    guard: Guard,
+    *,
+    look_at_files: bool,
 ) -> Identity:
     """Do all that needs the bootloader, in one session; the identity is kept before any write."""
     bench.step(Step.CONNECT)
@@ -89,21 +141,47 @@ def _session(
         facts = boot.connect(method.baud, before=method.before)
         outcome.mac, outcome.chip = facts.mac, facts.chip
         try:
+            guard.met(facts)
             _refuse_wrong_board(bench.port, kit.order.board, facts)
+            bench.step(Step.COMPARE)
+            if guard.asks_whose and store.find(facts.mac) is None:
+                owner = _owner(boot, kit)
+                if owner is not None:
+                    guard.owned(facts, owner)
             identity = kit.order.identity(store, facts.mac, keep=not method.dry_run)
             outcome.node_id = identity.node_id
-            bench.step(Step.COMPARE)
             runs = _differences(boot, bench, outcome, kit, identity, look_at_files)
-        except CitynodeError:
+            if runs or method.erase_all:
+                guard.writes(facts, outcome.changed)
+        except (CitynodeError, SkippedError):
             with contextlib.suppress(LinkError):
                 boot.reset()  # nothing was written: what ran on the board goes on
             raise
-        if runs and not method.dry_run:
-            bench.step(Step.WRITE)
-            boot.write(runs, bench.progress)
-            outcome.written = sum(len(data) for _, data in runs)
-        boot.reset()
+        if not method.dry_run:
+            if method.erase_all and not outcome.erased:
+                bench.step(Step.ERASE)
+                boot.erase()
+                outcome.erased = True
+                runs = _differences(boot, bench, outcome, kit, identity, False)
+            if runs:
+                bench.step(Step.WRITE)
+                boot.write(runs, bench.progress)
+                outcome.written += sum(len(data) for _, data in runs)
+            bench.step(Step.BOOT)
+        try:
+            boot.reset()
+        except LinkError:
+            if bench.leash.is_cut:
+                raise
     return identity
+
+
+def _owner(boot: Bootloader, kit: Kit) -> str | None:
+    """Return the node id in the board's NVS, where there is one."""
+    board = kit.order.board
+    place = planning.make(kit.image, board.chip, board.flash_mib * _MIB).nvs
+    raw = boot.read(place.offset, place.size, b"\xff" * place.size)
+    return node_id_in(raw)
 
 
 def _refuse_wrong_board(port: str, board: Board, facts: ChipFacts) -> None:
@@ -146,7 +224,6 @@ def _differences(
         files=kit.files,
     )
     runs: Runs = []
-    outcome.changed = []
     for number, region in enumerate(plan.regions):
         bench.progress(number, len(plan.regions))
         if region.name == _NVS and same_identity(
@@ -157,7 +234,8 @@ def _differences(
             continue  # what else is there is the node's own: records not yet delivered
         found = boot.differing(region.offset, region.data)
         if found:
-            outcome.changed.append(region.name)
+            if region.name not in outcome.changed:  # a second session lists what is left
+                outcome.changed.append(region.name)
             runs += _guarded(region, found) if region.name == _FILES else found
     bench.progress(len(plan.regions), len(plan.regions))
     return runs

@@ -6,13 +6,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from citynode.bench.outcome import Outcome, Step, Unwatched, Verdict, Watch
 from citynode.errors import CitynodeError
 from citynode.link import ports
 from citynode.link.channel import Leash
 
-Work = Callable[["Bench", Outcome], None]
+Work = Callable[["Bench", Any], None]  # of the kind of outcome that the job makes
+Judge = Callable[[Exception], Verdict]
 
 _SLICE_S = 0.2  # a signal has to get through on every system
 _END_S = 10.0
@@ -25,6 +27,10 @@ class InterruptedJobError(CitynodeError):
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
         super().__init__("interrupted", _GO_ON)
         self.outcomes = outcomes
+
+
+class SkippedError(Exception):
+    """There is nothing to do for this board; its text says why."""
 
 
 class Bench:
@@ -48,16 +54,28 @@ class Bench:
         self._watch.progress(self.port, done, total)
 
 
+def failed(error: Exception) -> Verdict:
+    """Return how a board has ended whose work raised `error`, where nobody tells more."""
+    return Verdict.FAIL
+
+
 def run(
-    selected: Sequence[str], work: Work, *, jobs: int | None = None, watch: Watch | None = None
+    selected: Sequence[str],
+    work: Work,
+    *,
+    jobs: int | None = None,
+    watch: Watch | None = None,
+    make: Callable[[str], Outcome] = Outcome,
+    judge: Judge = failed,
 ) -> list[Outcome]:
     """Do the work on every port, at most `jobs` at a time, and return how each ended.
 
-    A board that fails stops no other. Ctrl-C ends all children, then raises InterruptedJobError.
+    A board that fails stops no other; `judge` gives its verdict. Ctrl-C ends all children, then
+    raises InterruptedJobError.
     """
     watch = watch or Unwatched()
     leash = Leash()
-    outcomes = [Outcome(port) for port in selected]
+    outcomes = [make(port) for port in selected]
     waiting: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
     for outcome in outcomes:
         waiting.put(outcome)
@@ -65,7 +83,7 @@ def run(
     def labour(ended: threading.Event) -> None:
         try:
             while True:
-                _one(waiting.get_nowait(), work, leash, watch)
+                one(waiting.get_nowait(), work, leash, watch, judge)
         except queue.Empty:
             pass
         finally:
@@ -84,7 +102,7 @@ def run(
             while not end.wait(_SLICE_S):
                 pass
     except BaseException as error:
-        with _deaf():  # whoever is impatient presses twice
+        with deaf():  # whoever is impatient presses twice
             leash.cut()
             for worker, end in zip(workers, ends, strict=True):
                 # One that Ctrl-C came before may be about to start, or never will.
@@ -96,7 +114,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def deaf() -> Iterator[None]:
     """Ignore Ctrl-C for a moment."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -108,7 +126,8 @@ def _deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _one(outcome: Outcome, work: Work, leash: Leash, watch: Watch) -> None:
+def one(outcome: Outcome, work: Work, leash: Leash, watch: Watch, judge: Judge = failed) -> None:
+    """Do the work on one port, with the port locked; whatever happens is in the outcome."""
     bench = Bench(outcome.port, leash, watch, outcome)
     start = time.monotonic()
     try:
@@ -118,8 +137,12 @@ def _one(outcome: Outcome, work: Work, leash: Leash, watch: Watch) -> None:
         outcome.verdict = Verdict.PASS
         outcome.step = Step.DONE
         watch.step(outcome.port, Step.DONE)
+    except SkippedError as reason:
+        outcome.verdict, outcome.step = Verdict.SKIP, Step.DONE
+        outcome.cure = str(reason)
+        watch.step(outcome.port, Step.DONE)
     except Exception as error:
-        outcome.verdict = Verdict.ABORTED if leash.is_cut else Verdict.FAIL
+        outcome.verdict = Verdict.ABORTED if leash.is_cut else judge(error)
         if isinstance(error, CitynodeError):
             outcome.error, outcome.cure = error.what, error.cure
         elif leash.is_cut:

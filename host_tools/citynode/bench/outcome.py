@@ -13,10 +13,13 @@ class Step(StrEnum):
     WAIT = "waiting"
     CONNECT = "connecting"
     COMPARE = "comparing"
+    ERASE = "erasing"
     WRITE = "writing"
     BOOT = "starting"
     PROVISION = "provisioning"
     READ_BACK = "reading back"
+    SELF_TEST = "self-testing"
+    LABEL = "labelling"
     DONE = "done"
 
 
@@ -24,8 +27,11 @@ class Verdict(StrEnum):
     """How it ended."""
 
     PASS = "PASS"  # noqa: S105 -- no password
-    FAIL = "FAIL"
+    FAIL = "FAIL"  # the board is not what it should be
+    ERROR = "ERROR"  # something else than the board: its port, a tool, the disk
+    TIMEOUT = "TIMEOUT"  # it did not answer
     ABORTED = "ABORTED"
+    SKIP = "SKIP"  # nothing was to be done
 
 
 class BoardError(CitynodeError):
@@ -74,6 +80,7 @@ class Outcome:
     chip: str | None = None
     node_id: str | None = None
     version: str | None = None
+    erased: bool = False
     written: int = 0
     changed: list[str] = field(default_factory=list)
     seconds: float = 0.0

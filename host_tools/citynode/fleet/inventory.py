@@ -197,6 +197,18 @@ class Fleet(FleetReader):
                 self._db.run(_FOLLOWS, {"at": at, "id": node.number})
                 self.note(stage.value, node.node_id, outcome.value)
 
+    def begin(self, node: Node, void: Sequence[Stage]) -> None:
+        """Record that a board is being written: `void` are the stages that it has to pass again.
+
+        Until the stage `flash` has passed it is ABORTED, which is what it is if nobody comes back.
+        """
+        with self.writing():
+            for stage in void:
+                self._db.run(
+                    "DELETE FROM stage WHERE node = ? AND stage = ?", (node.number, stage.value)
+                )
+            self.stage(node, Stage.FLASH, Result.ABORTED, "writing")
+
     def measured(self, node: Node, items: Sequence[Measurement]) -> None:
         """Replace what the self-test measured, and record how that stage ended."""
         bad = [each for each in items if each.outcome != Result.PASS]

@@ -11,7 +11,9 @@ from fpdf import FPDF
 from fpdf.errors import FPDFException
 
 from citynode.errors import CitynodeError
+from citynode.fleet import tr005
 from citynode.fleet.formats import LabelFormat
+from citynode.fleet.node import Node
 
 _QUIET = 4  # modules that stay white around a code (ISO/IEC 18004, 9.1)
 _MARGIN = 1.0  # mm between text and the label's edge
@@ -42,6 +44,20 @@ class Print:
     offset: tuple[float, float] = (0.0, 0.0)
     frame: bool = False
     font: Path | None = None
+
+
+def label_of(node: Node, options: tr005.Options, *, serial: bool = False) -> Label:
+    """Return the label of a node; `serial` puts its id into the code as the serial number.
+
+    A node without LoRaWAN has its id in the code, and its MAC beneath. Raises ValueError as TR005.
+    """
+    entry = node.entry
+    if entry.dev_eui is None:
+        qr = node.node_id.upper()
+    else:
+        number = node.node_id.upper() if serial else None
+        qr = tr005.text(entry.dev_eui, entry.join_eui or "0" * 16, options, number)
+    return Label(qr, node.node_id, (entry.dev_eui or entry.mac or "").upper(), entry.site or "")
 
 
 def render(labels: Sequence[Label], form: LabelFormat, how: Print) -> bytes:

@@ -83,6 +83,7 @@ class FleetStore(Store):
         result: Result = Result.FAIL,
         detail: str | None = None,
         firmware: str | None = None,
+        micropython: str | None = None,
     ) -> None:
         """Record which stages a board has passed, which one it has not, and what it runs."""
         with self.fleet.writing():
@@ -93,8 +94,8 @@ class FleetStore(Store):
                 self.fleet.stage(node, stage, Result.PASS)
             if failed is not None:
                 self.fleet.stage(node, failed, result, detail)
-            if firmware is not None:
-                self.fleet.versions(node, firmware)
+            if firmware is not None or micropython is not None:
+                self.fleet.versions(node, firmware, micropython)
 
     def node(self, mac: str) -> Node | None:
         """Return what the fleet knows of the board with this MAC."""

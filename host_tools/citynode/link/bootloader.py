@@ -15,6 +15,7 @@ FAST, SAFE = 460800, 115200
 
 _CONNECT_S = 60.0
 _STEP_S = 60.0
+_ERASE_S = 240.0  # 16 MiB take 200 s at the most (W25Q128JV, tCE)
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,15 @@ class Bootloader:
         )
         return found
 
+    def erase(self) -> None:
+        """Erase the whole flash."""
+        self._child.call("erase", timeout_s=_ERASE_S)
+
     def write(self, runs: Sequence[tuple[int, bytes]], progress: Progress | None = None) -> None:
-        """Write and verify; `progress` gets the bytes done of all."""
+        """Write and verify; `progress` gets the bytes done of all.
+
+        LinkError has the kind "unkept" where the flash does not keep what was written.
+        """
         total = sum(len(data) for _, data in runs)
         done = 0
         for address, data in runs:

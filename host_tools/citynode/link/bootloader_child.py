@@ -11,6 +11,7 @@ from esptool.cmds import (
     attach_flash,
     detect_chip,
     detect_flash_size,
+    erase_flash,
     reset_chip,
     run_stub,
     write_flash,
@@ -197,8 +198,36 @@ class Bootloader:
         self._log.report = report
         try:
             write_flash(self._chip, [(address, data)], flash_size="keep")
+        except esptool.FatalError as error:
+            bad = self._unkept(address, data)
+            if bad is None:
+                raise
+            raise Failure("unkept", f"{bad:#x}") from error
         finally:
             self._log.report = None
+
+    def _unkept(self, address: int, data: bytes) -> int | None:
+        """Return where the first sector is that is not as written; None if the write broke off.
+
+        A write that broke off lacks all from some place on.
+        """
+        wrong = []
+        for at in range(0, len(data), _SECTOR):
+            part = data[at : at + _SECTOR]
+            digest = hashlib.md5(part, usedforsecurity=False).hexdigest()
+            try:
+                same = self._chip.flash_md5sum(address + at, len(part)) == digest
+            except (esptool.FatalError, serial.SerialException, OSError):
+                return None
+            if not same:
+                wrong.append(at)
+        tail = range(wrong[0], len(data), _SECTOR) if wrong else ()
+        broken_off = len(wrong) > 1 and wrong == list(tail)
+        return None if broken_off or not wrong else address + wrong[0]
+
+    def erase(self, report: Progress) -> None:
+        """Erase the whole flash."""
+        erase_flash(self._chip)
 
     def reset(self, report: Progress, mode: str) -> None:
         """Start what is in flash."""
@@ -220,6 +249,7 @@ class Bootloader:
             "read": self.read,
             "files": self.files,
             "write": self.write,
+            "erase": self.erase,
             "reset": self.reset,
             "close": self.close,
         }

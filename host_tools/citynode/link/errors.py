@@ -33,6 +33,10 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
         "the bootloader on {port} failed: {detail}",
         "run this again, or with -b 115200",
     ),
+    "unkept": (
+        "the flash on {port} does not keep what is written at {detail}",
+        "put the board aside: its flash chip is worn or broken",
+    ),
     "protected": (
         "the board on {port} is in secure download mode or encrypts its flash",
         "use a board without flash protection",

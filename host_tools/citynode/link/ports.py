@@ -71,18 +71,57 @@ def select(given: Iterable[str]) -> list[str]:
                 _check_url(item)
                 chosen.append(item)
                 continue
-            found = sorted(
-                {port.device for port in list_all() if fnmatch.fnmatch(port.device, item)}
-                | _matching_files(item)
-            )
+            found = matching(item)
             if not found:
                 raise CitynodeError(f"no port matches {item}", "see 'citynode ports'")
             chosen += found
-    keys = [_key(port) for port in chosen]
-    for port, key in zip(chosen, keys, strict=True):
-        if keys.count(key) > 1:
+    keys = [key(port) for port in chosen]
+    for port, own in zip(chosen, keys, strict=True):
+        if keys.count(own) > 1:
             raise CitynodeError(f"{port} is given twice", "name each port once")
     return chosen
+
+
+def matching(pattern: str) -> list[str]:
+    """Return the ports that a name or glob means now, in alphabetical order."""
+    listed = {port.device for port in list_all() if fnmatch.fnmatch(port.device, pattern)}
+    return sorted(listed | _matching_files(pattern))
+
+
+_FILTERS = ("name", "serial", "location", "vid", "pid")
+
+
+def filtered(found: Iterable[Port], filters: Iterable[str]) -> list[Port]:
+    """Return the ports that all filters hold for.
+
+    A filter is KEY=VALUE as esptool's `--port-filter`: `name`, `serial` and `location` are parts of
+    the port's name, USB serial number and place, `vid` and `pid` numbers (0x… or decimal). Raises
+    CitynodeError for any other.
+    """
+    chosen = list(found)
+    for text in filters:
+        name, equals, value = text.partition("=")
+        if name not in _FILTERS or not equals or not value:
+            raise CitynodeError(
+                f"--port-filter {text} is not KEY=VALUE", f"known keys are {', '.join(_FILTERS)}"
+            )
+        try:
+            chosen = [port for port in chosen if _holds(port, name, value)]
+        except ValueError:
+            raise CitynodeError(
+                f"--port-filter {name}: {value} is no number", "write 0x10c4 or 4292"
+            ) from None
+    return chosen
+
+
+def _holds(port: Port, name: str, value: str) -> bool:
+    if name in ("vid", "pid"):
+        number = int(value, 0)
+        vid, _, pid = (port.usb or "").partition(":")
+        own = vid if name == "vid" else pid
+        return bool(own) and int(own, 16) == number
+    own = {"name": port.device, "serial": port.serial_number, "location": port.location}[name] or ""
+    return value in own
 
 
 def _check_url(item: str) -> None:
@@ -118,17 +157,18 @@ def check(port: str) -> None:
 
 
 @contextlib.contextmanager
-def lock(port: str) -> Iterator[None]:
+def lock(port: str, *, within_s: float = 0.0) -> Iterator[None]:
     """Keep other citynode runs off a port for the whole job; raises LinkError.
 
-    A job opens its port several times, and the system's own lock ends with each.
+    A job opens its port several times, and the system's own lock ends with each. `within_s` is how
+    long to wait for who has it now.
     """
     folder = state_dir() / "locks"
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", _key(port)).strip("_")
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", key(port)).strip("_")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held = filelock.FileLock(folder / f"{name}.lock")
-        held.acquire(timeout=0)
+        held.acquire(timeout=within_s)
     except filelock.Timeout:
         raise LinkError("busy", port) from None
     except OSError as error:
@@ -142,6 +182,6 @@ def lock(port: str) -> Iterator[None]:
         held.release()
 
 
-def _key(port: str) -> str:
+def key(port: str) -> str:
     """Return what is the same for all names of a port."""
     return port.lower() if "://" in port else os.path.realpath(port)

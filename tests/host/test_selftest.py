@@ -1,0 +1,429 @@
+"""The self-test on virtual boards, good ones and bad ones; and what a board may say instead."""
+
+import contextlib
+import functools
+import io
+import json
+import threading
+from types import SimpleNamespace
+
+import cbor2
+import pytest
+from citynode.bench import job, selftest
+from citynode.bench.contents import Order
+from citynode.bench.flash import prepare
+from citynode.bench.outcome import Outcome, Unwatched, Verdict
+from citynode.bench.selftest import Choice, Item, Peer
+from citynode.bench.selftest_lines import parse
+from citynode.boards import load_board
+from citynode.errors import CitynodeError
+from citynode.identity import NAMESPACE, Identity
+from citynode.image import littlefs
+from citynode.image import plan as planning
+from citynode.link.errors import LinkError
+from citynode.profiles import config_cbor, load_profile
+from citynode.virtual.soc.board import State
+from citynode.virtual.soc.peripherals.analog import Adc
+from citynode.virtual.soc.peripherals.i2c import I2C
+from citynode.virtual.soc.peripherals.radio import Radio
+from citynode.virtual.world.weather import Conditions, Weather
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from littlefs import LittleFS, LittleFSError, UserContext
+from workbench import FILES, PASSWORD, SSID, SerialLog, Workbench, citynode
+
+KINDS = ("lilygo-t3-v1.6.1", "heltec-lora32-v3")
+BOARDS = ("t3", "bad_t3", "mad", "heltec", "wifi")
+FILES_SIZE = 2 << 20
+GEOMETRY = {"block_size": 4096, "read_size": 32, "prog_size": 32, "cache_size": 128}
+pytestmark = pytest.mark.slow  # a board that hangs takes ten seconds
+
+AIR = Conditions(21.5, 47.0, 100_250.0)
+ALL_OF_A_LORAWAN_NODE = {
+    "identity", "config", "flash", "files.room", "files.kept", "heap", "rtc", "battery",
+    "sensor0.bme280.temperature_c", "sensor0.bme280.humidity_pct", "sensor0.bme280.pressure_pa",
+    "sensor1.sht4x.temperature_c", "sensor1.sht4x.humidity_pct", "wifi.networks",
+}  # fmt: skip
+IDENTITY = Identity(
+    "n1",
+    wifi_ssid=SSID,
+    wifi_psk=PASSWORD,
+    dev_eui=bytes(range(8)),
+    join_eui=bytes(8),
+    app_key=bytes(16),
+)
+# In the place of the firmware's: what no board should do.
+MADNESS = {
+    "/a/node/hal/selftest.py": b"""
+import json, sys, machine
+def names():
+    print(json.dumps({"items": ["babble", "hang", "fine"], "by_choice": []}))
+def main(items, wants, within_ms):
+    machine.WDT(timeout=600000)
+    if items == ["babble"]:
+        print('I (123) wifi: {"item": 3}\\n{{{{\\n\\x00\\x1b[2J{"more')
+    elif items == ["hang"]:
+        while True:
+            pass
+    else:
+        sys.stdout.write('W (4) x: {"item": "fine", "verdict": "PASS", "value": 1}\\n')
+"""
+}
+
+
+@pytest.fixture(scope="module")
+def flash_of(images):
+    """Return a function that gives the flash of a provisioned node."""
+
+    @functools.cache
+    def kit(kind):
+        order = Order(load_board(kind), load_profile("climate-demo"), {})
+        return prepare(order, images(kind).read_bytes())
+
+    def flash(kind, profile, files=None, without="/none", sensors=(), full=False):
+        board, node = kit(kind).order.board, kit(kind).files
+        config = cbor2.loads(config_cbor(board, load_profile(profile)))
+        config["sensors"] += sensors
+        made = planning.make(
+            kit(kind).image,
+            board.chip,
+            board.flash_mib << 20,
+            nvs_values={NAMESPACE: IDENTITY.nvs()},
+            files={name: node[name] for name in node if name != without}
+            | {"/config.cbor": cbor2.dumps(config, canonical=True)}
+            | (files or {}),
+        )
+        data = b"\xff" * made.regions[0].offset + made.merged()
+        return filled(data) if full else data
+
+    return flash
+
+
+def filled(flash):
+    """Return a flash whose file system has no block left."""
+    context = UserContext(FILES_SIZE)
+    context.buffer[: len(flash) - FILES] = flash[FILES:]
+    fs = LittleFS(context=context, block_count=FILES_SIZE // 4096, **GEOMETRY)
+    for size in (1 << 16, 1 << 12):
+        with contextlib.suppress(LittleFSError):
+            for number in range(FILES_SIZE // size):
+                with fs.open(f"/full-{size}-{number}", "wb") as file:
+                    file.write(bytes(size))
+    fs.unmount()
+    return flash[:FILES] + bytes(context.buffer)
+
+
+def part(board, kind):
+    return next(each for each in board._parts.peripherals if isinstance(each, kind))
+
+
+SHT4X = {"chip": "sht4x", "address": 0x44, "settle_ms": 0, "retries": 0}
+
+
+@pytest.fixture(scope="module")
+def bench(flash_of):
+    with Workbench(KINDS, 3, pty=True, seed=3, weather=Weather.constant(AIR)) as running:
+        lora = {"profile": "climate-lora-mains", "sensors": [SHT4X]}
+        wifi = {"profile": "climate-demo"}
+        mad = {"files": MADNESS, "without": "/a/node/hal/selftest.mpy"}
+        options = (lora, {**lora, "full": True}, {**wifi, **mad}, lora, wifi)
+        running.call(running.boards.pop().power_off)  # one more than is needed
+        for board, name, each in zip(running.boards, BOARDS, options, strict=True):
+            setattr(running, name, board)
+            running.restore(board, flash_of(board.id.rpartition("-")[0], **each))
+        running.call(break_board, running.bad_t3)
+        for board in running.boards:
+            running.wait(board, State.RUNNING)
+        yield running
+
+
+def break_board(board):
+    (bus,) = part(board, I2C).buses
+    # No BME280, and where the SHT4x is looked for, a chip that knows no CRC.
+    bus.devices = {0x44: bus.devices[0x76]}
+    part(board, Radio).chip.faults.add("dead")
+    part(board, Adc).connect(35, lambda: 0.0)
+
+
+@pytest.fixture(scope="module")
+def tested(bench):
+    """What all boards made of it, at the same time: `items` and `outcomes` by board."""
+    found = {}
+    is_free = threading.Event()
+    peer = Peer(bench.t3.rfc2217_url, -150)
+
+    def work(each, outcome):
+        board = by_port[each.port]
+        choice = Choice(skip=("rtc", "wifi")) if board is bench.bad_t3 else Choice()
+        found[board] = selftest.run(each, outcome, choice=choice)
+        if board is bench.heltec:
+            assert is_free.wait(60)
+            found[peer] = selftest.run(each, choice=Choice(only=("config",)), peer=peer)
+
+    def ended(outcome):
+        if outcome.port == peer.port:
+            is_free.set()
+
+    watch = Unwatched()
+    watch.ended = ended
+    by_port = {board.rfc2217_url: board for board in bench.boards}
+    with contextlib.ExitStack() as stack:
+        logs = [stack.enter_context(SerialLog(board.pty_path)) for board in bench.boards]
+        ends = job.run(list(by_port), work, watch=watch)
+        # Whatever came of it, they run their nodes again.
+        for log in logs:
+            log.wait("app: citynode", log.data.rfind(b"soft reboot"))
+    assert [(end.verdict, end.error) for end in ends] == [(Verdict.PASS, None)] * len(ends)
+    return SimpleNamespace(
+        items=found, peer=found.pop(peer), outcomes={by_port[end.port]: end for end in ends}
+    )
+
+
+def by_name(items):
+    names = [item.name for item in items]
+    assert len(names) == len({*names})
+    return dict(zip(names, items, strict=True))
+
+
+def verdicts(items):
+    return {item.name: item.verdict.value for item in items}
+
+
+@pytest.mark.parametrize("which", ["t3", "heltec"])
+def test_a_good_board_passes_all(bench, tested, which):
+    board = getattr(bench, which)
+    items = by_name(tested.items[board])
+    radio = {"t3": "radio.version", "heltec": "radio.sync_word"}[which]
+    assert {*items} == ALL_OF_A_LORAWAN_NODE | {radio, "radio.tx"}
+    assert {item.name: item for item in items.values() if item.verdict is not Verdict.PASS} == {}
+    assert items["flash"].value == items["flash"].low == board.flash.size
+    assert items[radio].value == {"t3": 0x12, "heltec": 0x1424}[which]
+    assert items["radio.tx"].value >= items["radio.tx"].low > 30
+    assert abs(items["sensor0.bme280.temperature_c"].value - AIR.temperature_c) < 1
+    assert abs(items["battery"].value - 3.95) < 0.05
+    outcome = tested.outcomes[board]
+    assert (outcome.mac, outcome.node_id) == (board.mac.hex(), "n1")
+
+
+def test_a_wifi_node_looks_for_its_own_network_and_tells_no_name(bench, tested):
+    items = by_name(tested.items[bench.wifi])
+    assert items["wifi.own"].verdict is Verdict.PASS
+    assert -75 < items["wifi.own"].value < -40
+    assert items["radio"].verdict is Verdict.SKIP
+    assert SSID not in repr(tested.items)
+
+
+def test_what_is_broken_is_named_with_its_value(bench, tested):
+    items = by_name(tested.items[bench.bad_t3])
+    wrong = {name: item for name, item in items.items() if item.verdict is not Verdict.PASS}
+    assert {
+        name: (item.verdict.value, item.value, item.detail) for name, item in wrong.items()
+    } == {
+        "files.room": ("FAIL", wrong["files.room"].value, wrong["files.room"].detail),
+        "files.kept": ("FAIL", 0, "no space"),
+        "battery": ("FAIL", 0.0, ""),
+        "sensor0.bme280": ("FAIL", None, "no answer"),
+        "sensor1.sht4x": ("FAIL", None, "SensorError: crc"),
+        "radio.version": ("FAIL", 0, "0x0"),
+    }
+    assert wrong["files.room"].value < wrong["files.room"].low
+    assert (wrong["battery"].low, wrong["radio.version"].low) == (3.0, 0x12)
+    with pytest.raises(CitynodeError, match=r"FAIL for files.room is .*, and 5 more"):
+        selftest.refuse("here", list(items.values()))
+
+
+def test_two_radios_hear_each_other(tested):
+    _, heard, hears = tested.peer
+    assert (heard.name, hears.name) == ("peer.heard", "peer.hears")
+    assert heard.verdict is hears.verdict is Verdict.PASS
+    assert -150 == heard.low < heard.value < -20
+    assert -150 == hears.low < hears.value < -20
+    assert heard.detail.startswith("SNR ")
+
+
+def test_a_board_that_goes_mad_is_bounded_and_what_still_works_is_tested(bench, tested):
+    found = verdicts(tested.items[bench.mad])
+    assert found == {"babble": "ERROR", "hang": "TIMEOUT", "fine": "PASS"}
+
+
+def test_nothing_is_left_on_the_board(bench, tested):
+    before = {"/boot.py", "/main.py", "/config.cbor", "/spool", "/lora", "/a"}
+    files = littlefs.read(bench.bytes(bench.t3)[FILES : FILES + FILES_SIZE])
+    assert {"/" + name.split("/")[1] for name in files} == before
+
+
+def test_the_verb(bench, tested, state):
+    port = bench.bad_t3.rfc2217_url
+    alone = citynode("selftest", "-p", port, "--peer", port)
+    assert (alone.code, alone.complaint.split(";")[0]) == (2, f"{port} cannot be its own peer")
+    done = citynode("selftest", "-p", port, "--only", "battery", "--only", "config", "--json")
+    assert done.code == 1
+    row = done.row
+    assert (row["verdict"], row["mac"], row["node_id"]) == ("FAIL", bench.bad_t3.mac.hex(), "n1")
+    config, battery = row["items"]
+    assert (config["item"], config["verdict"]) == ("config", "PASS")
+    assert battery == {
+        "item": "battery",
+        "verdict": "FAIL",
+        "value": 0,
+        "unit": "V",
+        "low": 3,
+        "high": 4.38,
+        "detail": "",
+    }
+    assert done.complaint.startswith(
+        f"{port}: the self-test has FAIL for battery is 0 V (has to be 3 … 4.38); see "
+    )
+
+
+# -- what a board may say -------------------------------------------------------------------------
+
+LINE = '{"item": "x", "verdict": "PASS", "value": 2.5, "unit": "V", "low": 1, "high": null}'
+numbers = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+
+
+@pytest.mark.parametrize(
+    ("said", "items", "more"),
+    [
+        ("", [], False),
+        (LINE, [Item("x", Verdict.PASS, 2.5, "V", 1)], False),
+        ("I (1) wifi: " + LINE + " and more", [Item("x", Verdict.PASS, 2.5, "V", 1)], False),
+        ('{"more": ["x"]}\n[1]\n{"item": ""}', [], True),
+        (
+            '{"item": "x", "value": NaN}',
+            [Item("x", Verdict.ERROR, detail="a verdict that is none")],
+            False,
+        ),
+        ('{"item": "\\u001b[2J", "verdict": "SKIP"}', [Item("?[2J", Verdict.SKIP)], False),
+        ("[" * 100_000 + "{" * 100_000, [], False),
+    ],
+)
+def test_what_is_said_is_understood(said, items, more):
+    assert parse(said) == (items, more)
+
+
+@settings(max_examples=40)
+@given(st.text() | st.lists(st.fixed_dictionaries({}, optional={
+    "item": numbers, "verdict": st.sampled_from([*Verdict]) | numbers, "value": numbers,
+    "low": numbers, "high": numbers, "unit": numbers, "detail": st.text() | numbers,
+})).map(lambda lines: "\n".join(json.dumps(line) for line in lines)))  # fmt: skip
+def test_anything_may_be_said(said):
+    items, _ = parse(said)
+    for item in items:
+        assert item.name
+        assert item.told().isprintable()
+        back = json.loads(json.dumps(item.to_json(), allow_nan=False))
+        assert back["verdict"] == item.verdict
+
+
+class Ghost:
+    """A REPL whose board does what the script says; `kind` for a LinkError, else what it prints."""
+
+    def __init__(self, script, back=True):
+        self.script = script
+        self.back = back
+        self.did = []
+
+    def __call__(self, port, transport, leash):
+        return self
+
+    def connect(self, within_s=30):
+        self.did.append("connect")
+        if self.did.count("connect") > 1 and not self.back:
+            raise LinkError("no_port", "p")
+
+    def run(self, code):
+        if "about" in code:
+            return '{"board": "x", "mac": "24", "node_id": "n", "version": "1"}'
+        if "names()" in code:
+            return '{"items": ["a", "b", "c"], "by_choice": ["led", "button"]}'
+        for name, said in self.script.items():
+            if f"['{name}']" in code or ("resume" in code and name == "resume"):
+                if callable(said):
+                    said = said()
+                if said in ("lost", "no_repl", "silent", "stopped", "program"):
+                    raise LinkError(said, "p", "why")
+                return said
+        return json.dumps({"item": code.split("'")[1], "verdict": "PASS"})
+
+    def restart(self):
+        self.did.append("restart")
+
+    def close(self):
+        self.did.append("close")
+
+
+class Person:
+    def __init__(self, answer):
+        self.answer = answer
+        self.told = []
+
+    def tell(self, port, text):
+        self.told.append(text)
+
+    def agrees(self, port, question):
+        return self.answer
+
+
+def ghost_run(monkeypatch, ghost, **options):
+    monkeypatch.setattr(selftest, "Repl", ghost)
+    bench = SimpleNamespace(
+        port="p",
+        leash=SimpleNamespace(is_cut=False),
+        step=lambda step: None,
+        progress=lambda done, total: None,
+    )
+    items = selftest.run(bench, Outcome("p"), **options)
+    assert "restart" in ghost.did
+    return verdicts(items)
+
+
+@pytest.mark.parametrize(
+    ("script", "back", "expected"),
+    [
+        ({"a": "lost"}, True, "ERROR PASS PASS"),
+        ({"a": "lost"}, False, "ERROR ABORTED ABORTED"),
+        ({"b": "silent"}, True, "PASS TIMEOUT PASS"),
+        ({"b": "no_repl"}, False, "PASS TIMEOUT ABORTED"),
+        ({"b": "program"}, True, "PASS ERROR PASS"),
+        ({"b": ""}, False, "PASS ERROR PASS"),
+        ({"b": '{"more": ["b"]}', "resume": LINE.replace("x", "b")}, False, "PASS PASS PASS"),
+        ({"b": '{"more": ["b"]}', "resume": '{"more": ["b"]}'}, True, "PASS TIMEOUT PASS"),
+    ],
+)
+def test_a_board_that_fails_in_the_middle(monkeypatch, script, back, expected):
+    monkeypatch.setattr(selftest, "_LONGEST_S", 0.05)
+    found = ghost_run(monkeypatch, Ghost(script, back))
+    assert found == dict(zip("abc", expected.split(), strict=True))
+
+
+def test_a_node_that_sleeps_is_reset_first(monkeypatch):
+    ghost = Ghost({})
+    connect, tries = ghost.connect, ["no_repl"]
+
+    def late(within_s=30):
+        if tries:
+            raise LinkError(tries.pop(), "p")
+        connect(within_s)
+
+    monkeypatch.setattr(ghost, "connect", late)
+    monkeypatch.setattr(selftest.lines, "open_listening", lambda port: io.BytesIO())
+    monkeypatch.setattr(selftest.lines, "reset", lambda port, line: ghost.did.append("reset"))
+    assert set(ghost_run(monkeypatch, ghost).values()) == {"PASS"}
+    assert ghost.did[:3] == ["close", "reset", "connect"]
+
+
+def test_an_item_that_there_is_not(monkeypatch):
+    with pytest.raises(
+        CitynodeError, match="no item is called 'x'; known are a, b, c, led, button"
+    ):
+        ghost_run(monkeypatch, Ghost({}), choice=Choice(skip=("a", "x")))
+
+
+@pytest.mark.parametrize(("answer", "verdict"), [(True, "PASS"), (False, "FAIL")])
+def test_somebody_looks_at_the_led_and_presses_the_button(monkeypatch, answer, verdict):
+    person = Person(answer)
+    choice = Choice(skip=("a", "b", "c"), more=("led", "button"))
+    found = ghost_run(monkeypatch, Ghost({}), choice=choice, operator=person)
+    assert found == {"led": verdict, "button": "PASS"}
+    assert person.told == ["press the BOOT button, and let it go"]
