@@ -1,6 +1,7 @@
 """How fast virtual time is: node-days per CPU-minute, hardware calls per second."""
 
 import os
+from collections import Counter
 
 import cbor2
 import pytest
@@ -23,26 +24,31 @@ PIN_READS = 10_000
 pytestmark = pytest.mark.slow
 
 
-def image(folder, files=None, **config):
-    """Return an image with the climate node (its configuration changed), or with these files."""
+def flash(folder, count, files=None, **config):
+    """Write flashes with the climate node (its configuration changed), or with these files."""
     board = load_board(BOARD)
-    made = standin.build(CHIPS[board.chip])
-    nvs = {}
+    chip = CHIPS[board.chip]
+    made = standin.build(chip)
     if files is None:
         kit = prepare(Order(board, load_profile("climate-demo"), {}), made)
         changed = cbor2.loads(kit.files[CONFIG]) | {"interval_s": 300, "health_s": 3600} | config
         files = {**kit.files, CONFIG: cbor2.dumps(changed, canonical=True)}
-        nvs[NAMESPACE] = Identity("n1", wifi_ssid=BENCH_SSID, wifi_psk=BENCH_PASSWORD).nvs()
-    plan = planning.make(made, board.chip, board.flash_mib << 20, nvs_values=nvs, files=files)
-    path = folder / "image.bin"
-    path.write_bytes(plan.merged())
-    return path
+    size = board.flash_mib << 20
+    for number in range(count):
+        identity = Identity(f"n{number}", wifi_ssid=BENCH_SSID, wifi_psk=BENCH_PASSWORD)
+        nvs = {NAMESPACE: identity.nvs()}
+        data = planning.make(made, board.chip, size, nvs_values=nvs, files=files).merged()
+        home = folder / f"{BOARD}-{number}"
+        home.mkdir()
+        (home / "flash.bin").write_bytes(
+            (b"\xff" * chip.bootloader_offset + data).ljust(size, b"\xff")
+        )
 
 
-def measure(path, count, until):
+def measure(folder, count, until):
     """Run boards; return the CPU time of host and interpreters (s) and the boards' calls."""
     before = os.times()
-    rack = Rack(BOARD, count, image=path, virtual_time=True)
+    rack = Rack(BOARD, count, state_dir=folder, virtual_time=True)
     try:
         rack.open()
         rack.engine.run(until=until(rack))
@@ -58,12 +64,19 @@ def measure(path, count, until):
     [
         ("awake", 1, 0.5, {}),
         ("awake, four at once", 4, 0.1, {}),
+        ("awake, twenty at once", 20, 0.007, {}),
         ("deep sleep", 1, 0.05, {"sleep": "deep"}),
     ],
 )
 def test_node_days_per_cpu_minute(tmp_path, name, count, days, config):
-    path = image(tmp_path, **config)
-    host_s, upy_s, calls = measure(path, count, lambda rack: round(days * DAY))
+    flash(tmp_path, count, **config)
+    arrived = Counter()
+
+    def until(rack):
+        rack.world.broker.on_publish = lambda client, *_: arrived.update([client])
+        return round(days * DAY)
+
+    host_s, upy_s, calls = measure(tmp_path, count, until)
     samples = count * days * 288
     print(
         f"\n{name}: {60 * count * days / (host_s + upy_s):.1f} node-days per CPU-minute;"
@@ -71,6 +84,9 @@ def test_node_days_per_cpu_minute(tmp_path, name, count, days, config):
         f" {1000 * upy_s / samples:.1f} ms interpreter, {calls / samples:.0f} calls"
     )
     assert calls > samples
+    # Each sample, and what a node says when it starts.
+    assert len(arrived) == count
+    assert min(arrived.values()) >= samples // count
 
 
 def test_hardware_calls_per_second(tmp_path):
@@ -78,9 +94,9 @@ def test_hardware_calls_per_second(tmp_path):
         "from machine import Pin\npin = Pin(4, Pin.IN)\n"
         f"for _ in range({PIN_READS}):\n    pin.value()\nprint('read')\n"
     )
-    path = image(tmp_path, {"/main.py": program.encode()})
+    flash(tmp_path, 1, {"/main.py": program.encode()})
     host_s, upy_s, calls = measure(
-        path, 1, lambda rack: lambda: rack.events.lines[-1].endswith("out read")
+        tmp_path, 1, lambda rack: lambda: rack.events.lines[-1].endswith("out read")
     )
     print(f"\n{calls / (host_s + upy_s):.0f} hardware calls per CPU-second")
     assert calls >= PIN_READS

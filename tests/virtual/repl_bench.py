@@ -31,7 +31,13 @@ class Terminal:
         self.app.on_transmit = self.output.extend
         self.app.on_exit = self.exits.append
         spec = SimpleNamespace(
-            chip=chip, i2c=SimpleNamespace(scl=5, sda=4), battery=None, radio=None
+            chip=chip,
+            i2c=SimpleNamespace(scl=5, sda=4),
+            i2c2=None,
+            uarts=(),
+            terminals={},
+            battery=None,
+            radio=None,
         )
         for part in hardware(spec, self.engine, self.world, "t"):
             part.attach(self.app)

@@ -137,6 +137,9 @@ class Board:
         spec = SimpleNamespace(
             chip=chip,
             i2c=SimpleNamespace(scl=scl, sda=sda),
+            i2c2=None,
+            uarts=(),
+            terminals={},
             battery=SimpleNamespace(pin=35, ratio=2.0) if chip == "esp32" else None,
             radio=None,
         )

@@ -15,6 +15,7 @@ from rich.table import Table
 from citynode.cli.virtual_image import image_command
 from citynode.cli.virtual_network import host_and_port, network_command
 from citynode.errors import CitynodeError
+from citynode.profiles import load_profile
 from citynode.soak.broker import BenchBroker
 from citynode.virtual.air import Gateway
 from citynode.virtual.air.forwarder import Forwarder
@@ -80,13 +81,21 @@ def up(
     image: Annotated[
         Path | None, typer.Option(help="MicroPython image that new boards start with.")
     ] = None,
+    sensors: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROFILE",
+            show_default=False,
+            help="Connect the sensors of this profile; else a BME280 (0x76) and an SHT4x (0x44).",
+        ),
+    ] = None,
     forward: Annotated[
         str | None,
         typer.Option(
             metavar="HOST:PORT",
             show_default=False,
             help="Put a LoRa gateway into the air that forwards there (Semtech UDP); boards "
-            "have no WiFi sockets then.",
+            "reach only the bench's own WiFi, broker and time server then.",
         ),
     ] = None,
     gateway_eui: Annotated[
@@ -114,6 +123,7 @@ def up(
             networks=services,
             wifi=dict(pair for text in _wifi_texts(wifi) for pair in _access_points(text)),
             image=image,
+            profile=None if sensors is None else load_profile(sensors),
             follow=forward is not None,  # receive windows have to be met on a busy machine too
         )
         _run(rack, board[0], services, gateway, as_json)

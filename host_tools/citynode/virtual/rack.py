@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -14,6 +15,7 @@ import filelock
 
 from citynode.boards import load_board
 from citynode.errors import CitynodeError
+from citynode.profiles import Profile, check_wiring
 from citynode.resources import micropython
 from citynode.virtual.air import Air
 from citynode.virtual.engine import Engine
@@ -26,10 +28,13 @@ from citynode.virtual.soc.efuse import EFuse
 from citynode.virtual.soc.flash import NorFlash
 from citynode.virtual.soc.lockstep import LockstepApp
 from citynode.virtual.soc.peripherals import Peripheral, hardware
+from citynode.virtual.soc.peripherals.net import Net
 from citynode.virtual.soc.peripherals.pins import Pins
+from citynode.virtual.soc.peripherals.road import TrafficSpec
 from citynode.virtual.soc.peripherals.serial import Uart
 from citynode.virtual.soc.peripherals.system import System
 from citynode.virtual.soc.peripherals.timers import Watchdog
+from citynode.virtual.soc.peripherals.wiring import USUAL, Fitted
 from citynode.virtual.soc.rom import RomLoader
 from citynode.virtual.virtualtime import VirtualEngine
 from citynode.virtual.world import World
@@ -62,8 +67,11 @@ class Rack:
     In `virtual_time` the engine does not wait but goes on to what is due next, and the same seed
     gives the same run: `events` then has all that has happened, and writes it to `event_log` if
     that is a path. With `follow` virtual time keeps step with the machine's: what boards time is
-    exact on a busy machine too; as in virtual time they have no sockets. `date_ns` is the world's
+    exact on a busy machine too. In both, the boards' network is the one inside the engine
+    (`world.inner`), from which the hosts of `networks` cannot be reached. `date_ns` is the world's
     date at the start (ns since 1970), the machine's or, in virtual time, 2026-01-01 if None.
+    What hangs on the boards' pins are the sensors of `profile`, a BME280 (0x76) and an SHT4x
+    (0x44) if None.
 
     `open` and `close` belong to the thread that runs the engine; `start` and `stop` (or `with`)
     run it in a thread of its own, and then the boards are reached through `call` only.
@@ -87,6 +95,7 @@ class Rack:
         follow: bool = False,
         event_log: Path | None = None,
         date_ns: int | None = None,
+        profile: Profile | None = None,
     ) -> None:
         kind = FollowingEngine if follow else VirtualEngine if virtual_time else Engine
         self.engine = kind(seed, date_ns)
@@ -107,6 +116,7 @@ class Rack:
         self._networks = dict(networks or {})
         self._wifi = dict(wifi or {})
         self._image = image
+        self._profile = profile
         self._lock: filelock.BaseFileLock | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._world: World | None = None
@@ -131,8 +141,14 @@ class Rack:
         try:
             folder = self._folder()
             world = self._world = World(
-                self.engine, self._weather, networks=self._networks, wifi=self._wifi
+                self.engine,
+                self._weather,
+                networks=self._networks,
+                wifi=self._wifi,
+                inner=isinstance(self.engine, VirtualEngine),
             )
+            if self._logged and world.inner is not None:
+                world.inner.observe(self.events.note)
             interpreter = micropython()
             _allow_files(_FILES * self._count * len(self._kinds))
             index = 0
@@ -246,7 +262,12 @@ class Rack:
         if fresh and self._image is not None:
             write_image(flash, chip, self._image)
         efuse = EFuse(chip, mac, home / "efuse.bin")
-        peripherals = hardware(spec, self.engine, world, identity, self.air)
+        sensors: Sequence[Fitted] = USUAL
+        traffic: TrafficSpec | None = None
+        if self._profile is not None:
+            check_wiring(spec, self._profile)
+            sensors, traffic = self._profile.sensors, self._profile.traffic
+        peripherals = hardware(spec, self.engine, world, identity, self.air, sensors, traffic)
         app = self._app(identity, flash, chip, interpreter, peripherals)
         for peripheral in peripherals:
             peripheral.attach(app)
@@ -292,10 +313,18 @@ class Rack:
             if isinstance(each, Watchdog):
                 app.watchdog = each
             elif isinstance(each, Pins):
-                app.interruptible = each.interrupts
+                app.interruptible.append(partial(_at_once, each))
+            elif isinstance(each, Net) and each.sockets is not None:
+                each.sockets.on_change = app.network_changed
+                app.interruptible.append(each.sockets.interrupt)
             elif isinstance(each, Uart):
                 each.on_input = app.stir
         return app
+
+
+def _at_once(pins: Pins) -> int | None:
+    """Return 0 where the level of a pin may interrupt the program: others change it at any time."""
+    return 0 if pins.interrupts() else None
 
 
 def _allow_files(count: int) -> None:

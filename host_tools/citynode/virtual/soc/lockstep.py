@@ -12,7 +12,7 @@ A request is its length (u32, of what follows), the board's time (u64, ns since 
 at which it fed the watchdog since the last request or 0 (u64), the length of the JSON part (u32), a
 JSON list and its bytes as in `rpc`. An answer is its length (u32),
 the time (u64), the time up to which nothing can happen (u64), flags (u8: 1 soft interrupts wait,
-2 Ctrl-C), status and JSON as in `rpc`, with no JSON for None.
+2 Ctrl-C, 4 the link or sockets have changed), status and JSON as in `rpc`, with no JSON for None.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ from citynode.virtual.virtualtime import VirtualEngine
 _WAIT, _SYNC, _LIFE, _BORN = b'["wait", ', b'["sync"]', b'["life"]', b'["born", '
 _REQUEST = struct.Struct("<IQQI")
 _ANSWER = struct.Struct("<IQQBBI")
-_IRQ, _INTERRUPT = 1, 2
+_IRQ, _INTERRUPT, _NETWORK = 1, 2, 4
 _LOOK_S = 0.05  # how often a computing interpreter is looked at
 _SPIN_S = 20.0  # CPU time that a program may compute without a call
 _STUCK = 20  # times that on the wall: it does not even compute
@@ -72,7 +72,8 @@ class LockstepApp(MicroPythonApp):
 
     `label` names the board in errors. `watchdog` ends a program that computes for ever; if it is
     not on, that is a HungError, which comes out of the engine's `run` after `spin_s` seconds of CPU
-    time. `interruptible()` tells whether what others do may interrupt the program.
+    time. Each of `interruptible` tells how soon (ns) what another board does may interrupt the
+    program, None if it cannot.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class LockstepApp(MicroPythonApp):
     ) -> None:
         super().__init__(engine, flash, chip, interpreter)
         self.watchdog: Watchdog | None = None
-        self.interruptible: Callable[[], bool] = lambda: True
+        self.interruptible: list[Callable[[], int | None]] = []
         self.calls = 0  # that the program has made
         self._virtual = engine
         self._label = label
@@ -107,6 +108,7 @@ class LockstepApp(MicroPythonApp):
         self._waiting = False
         self._news = False
         self._interrupted = False
+        self._network_changed = False
         self._inbox = bytearray()
 
     # -- for the board and its peripherals ------------------------------------------------------
@@ -125,6 +127,13 @@ class LockstepApp(MicroPythonApp):
         self._irqs.append((channel, value))
         if self._irq_ready:
             self.stir()
+
+    def network_changed(self, wake: bool) -> None:
+        """Tell the program to ask what has become of its link and its sockets."""
+        if self._process is not None:
+            self._network_changed = True
+            if wake:
+                self.stir()
 
     def stir(self) -> None:
         """Have the program look again at what it waits for."""
@@ -318,6 +327,9 @@ class LockstepApp(MicroPythonApp):
         if self._interrupted:
             flags |= _INTERRUPT
             self._interrupted = False
+        if self._network_changed:
+            flags |= _NETWORK
+            self._network_changed = False
         self._news = False
         text, blob = (b"", b"") if value is None else encode(value)
         now = self._own_time(self._engine.clock.now_ns())
@@ -333,7 +345,12 @@ class LockstepApp(MicroPythonApp):
         now = self._engine.clock.now_ns()
         if self._news:
             return now
-        until = self._virtual.next_ns() if self.interruptible() else self._virtual.next_shared_ns()
+        virtual = self._virtual
+        until = virtual.next_shared_ns()
+        for after in self.interruptible:
+            delay_ns = after()
+            if delay_ns is not None:
+                until = min(until, virtual.next_ns() + delay_ns)
         if self.watchdog is not None and self.watchdog.due_ns is not None:
             until = min(until, self.watchdog.due_ns)
         return min(until, now + self._virtual.lead_ns)

@@ -19,11 +19,16 @@ rename = _os.rename
 rmdir = _os.rmdir
 sep = "/"
 stat = _os.stat
-statvfs = _os.statvfs
 unlink = _os.remove
 
 _Uname = _namedtuple("", ("sysname", "nodename", "release", "version", "machine"))
 _AT_ONCE = 1 << 12
+
+
+def statvfs(path):
+    # LittleFS counts free blocks below zero when it is full, and the chip's integers are signed.
+    found = _os.statvfs(path)
+    return tuple([n - (1 << 32) if n >> 31 else n for n in found])
 
 
 def uname():

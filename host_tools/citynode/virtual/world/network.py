@@ -14,7 +14,7 @@ LOOPBACK = "127.0.0.1"
 # Addresses that the bench's name server gives to registered names (RFC 2544 benchmarking range).
 _POOL = ipaddress.IPv4Network("198.18.0.0/16")
 _STATIONS = ipaddress.IPv4Network("198.18.128.0/17")
-_NTP_ADDRESS = "198.18.127.123"
+NTP_ADDRESS = "198.18.127.123"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,10 @@ class Network:
         """Take a name away; nothing happens if it is not there."""
         self._services.pop(name.lower(), None)
 
+    def address(self, name: str) -> str:
+        """Return the address of a registered name; raises KeyError."""
+        return self._addresses[name.lower()]
+
     def lease(self) -> str:
         """Return the address of one more station."""
         self._leases += 1
@@ -79,7 +83,7 @@ class Network:
             return address
         if name in self._services:
             return self._addresses[name]
-        return _NTP_ADDRESS if port == NTP_PORT and self._ntp_port is not None else None
+        return NTP_ADDRESS if port == NTP_PORT and self._ntp_port is not None else None
 
     def map(self, host: str, port: int) -> tuple[str, int] | None:
         """Return the machine's (ip, port) behind a host (name or address) and port.

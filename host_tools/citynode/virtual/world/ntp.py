@@ -39,11 +39,44 @@ def answer(request: bytes, unix_ns: int) -> bytes | None:
     )
 
 
-class NtpServer:
-    """Answers on an ephemeral UDP port of the loopback; `silent` has it lose every packet."""
+def kiss_of_death(request: bytes, code: bytes) -> bytes | None:
+    """Return the packet that asks a client to go away (RFC 4330, 8), None if it is none.
+
+    `code` has four bytes: b"RATE", b"DENY" …
+    """
+    packet = answer(request, 0)
+    if packet is None:
+        return None
+    # Leap indicator 3 (not synchronised), stratum 0, the code in the place of the reference.
+    return bytes((packet[0] | 0xC0, 0)) + packet[2:12] + code + packet[16:]
+
+
+class TimeServer:
+    """What a time server answers, and how it may go wrong.
+
+    `silent` has it answer nothing, `kiss` (four bytes) has it send clients away, `offset_ns` is
+    how far its time is ahead of the true one.
+    """
+
+    def __init__(self) -> None:
+        self.silent = False
+        self.kiss: bytes | None = None
+        self.offset_ns = 0
+
+    def reply(self, request: bytes, unix_ns: int) -> bytes | None:
+        """Return the answer to a packet that came at a time (ns since 1970), None for none."""
+        if self.silent:
+            return None
+        if self.kiss is not None:
+            return kiss_of_death(request, self.kiss)
+        return answer(request, unix_ns + self.offset_ns)
+
+
+class NtpServer(TimeServer):
+    """Answers on an ephemeral UDP port of the loopback."""
 
     def __init__(self, engine: "Engine") -> None:
-        self.silent = False
+        super().__init__()
         self._engine = engine
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((LOOPBACK, 0))
@@ -62,6 +95,6 @@ class NtpServer:
         with contextlib.suppress(BlockingIOError, ConnectionError):
             while True:
                 request, peer = self._socket.recvfrom(_LIMIT)
-                packet = None if self.silent else answer(request, self._engine.clock.unix_ns())
+                packet = self.reply(request, self._engine.clock.unix_ns())
                 if packet is not None:
                     self._socket.sendto(packet, peer)

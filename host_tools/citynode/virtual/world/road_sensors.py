@@ -14,12 +14,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from citynode.virtual.world.chance import Chance
-from citynode.virtual.world.road import Road, Vehicle
+from citynode.virtual.world.road import Parked, Road, Vehicle
 
 _EARTH_NT = (19000.0, 1000.0, -45000.0)
 _VOID_CM = 4500
 _WEAKEST = 60  # what the TF02-Pro needs to tell a distance
 _MOST = 60000
+# How far from x = 0 a sensor sees anything (m).
+FIELD_M, ACROSS_M, ALONG_M, SOUND_M, RADAR_M = 14.0, 2.0, 45.0, 4.0, 60.0
+
+Vehicles = Sequence[tuple[float, Vehicle]]
 
 
 @dataclass
@@ -47,10 +51,18 @@ class Site:
             yield t_s, told
 
 
-class _Near:
+class Near:
     """The vehicles that are within `reach_m` of x = 0; times must not go back."""
 
     def __init__(self, vehicles: Sequence[Vehicle], reach_m: float) -> None:
+        self._reach_m = reach_m
+        self._active: list[tuple[float, Vehicle]] = []
+        self._until = math.inf
+        self.load(vehicles)
+
+    def load(self, vehicles: Sequence[Vehicle]) -> None:
+        """Go on with other vehicles, all of which are still to come; those that are near stay."""
+        reach_m = self._reach_m
         self._rows = sorted(
             (
                 (
@@ -63,9 +75,7 @@ class _Near:
             key=lambda row: row[0],
         )
         self._next = 0
-        self._active: list[tuple[float, Vehicle]] = []
         self._from = self._rows[0][0] if self._rows else math.inf
-        self._until = math.inf
 
     def at(self, t_s: float) -> list[tuple[float, Vehicle]]:
         """Return (when it has gone, vehicle) of all that are near."""
@@ -96,6 +106,46 @@ def dipole_nt(
     )
 
 
+Triple = tuple[float, float, float]
+
+
+def field_nt(vehicles: Vehicles, parked: Sequence[Parked], t_s: float, place_m: float) -> Triple:
+    """Return what the iron that is near adds to the Earth's field (nT) on the ground at y = 0."""
+    bx = by = bz = 0.0
+    for _, vehicle in vehicles:
+        middle = vehicle.middle(t_s)
+        for at, share in vehicle.shape.dipoles:
+            dx, dy, dz = dipole_nt(
+                vehicle.moment,
+                place_m - middle - vehicle.along(at),
+                -vehicle.y_m,
+                -0.4,
+                share,
+            )
+            bx += dx
+            by += dy
+            bz += dz
+    for car in parked:
+        if car.start_s <= t_s < car.end_s:
+            dx, dy, dz = dipole_nt(car.moment, place_m - car.x_m, -car.y_m, -0.4)
+            bx += dx
+            by += dy
+            bz += dz
+    return bx, by, bz
+
+
+def earth_nt(rng: random.Random) -> Triple:
+    """Draw the field that a magnetometer sees without vehicles, with its own offset in it (nT)."""
+    x, y, z = (value + rng.gauss(0, 3000) for value in _EARTH_NT)
+    return x, y, z
+
+
+def warmth_nt(t_s: float, drift_nt: float) -> Triple:
+    """Return what the warmth adds at a time (nT): by the day, and by clouds."""
+    warm = drift_nt * math.sin(t_s / 13751.0) + 0.1 * drift_nt * math.sin(t_s / 190.0)
+    return warm, -warm * 0.7, warm * 0.4
+
+
 def magnetometers(
     site: Site, places_m: Sequence[float], *, noise_nt: float = 40.0, drift_nt: float = 1500.0
 ) -> Iterator[tuple[int, ...]]:
@@ -104,40 +154,20 @@ def magnetometers(
     They are at y = 0, on the ground; `drift_nt`: half of what the day's warmth does to an axis.
     """
     times, rng = site.times("magnetometers")
-    near = _Near(site.road.vehicles, 14.0)
+    near = Near(site.road.vehicles, FIELD_M)
     gauss = rng.gauss
-    offsets = [[value + gauss(0, 3000) for value in _EARTH_NT] for _ in places_m]
+    offsets = [earth_nt(rng) for _ in places_m]
     parked = site.road.parked
     for t_s, told in times:
         row = [told]
-        warm = drift_nt * math.sin(t_s / 13751.0) + 0.1 * drift_nt * math.sin(t_s / 190.0)
+        warm = warmth_nt(t_s, drift_nt)
         vehicles = near.at(t_s)
-        for place, (ox, oy, oz) in zip(places_m, offsets, strict=True):
-            bx, by, bz = ox + warm, oy - warm * 0.7, oz + warm * 0.4
-            for _, vehicle in vehicles:
-                middle = vehicle.middle(t_s)
-                for at, share in vehicle.shape.dipoles:
-                    dx, dy, dz = dipole_nt(
-                        vehicle.moment,
-                        place - middle - vehicle.along(at),
-                        -vehicle.y_m,
-                        -0.4,
-                        share,
-                    )
-                    bx += dx
-                    by += dy
-                    bz += dz
-            for car in parked:
-                if car.start_s <= t_s < car.end_s:
-                    dx, dy, dz = dipole_nt(car.moment, place - car.x_m, -car.y_m, -0.4)
-                    bx += dx
-                    by += dy
-                    bz += dz
-            row += (
-                int(bx + gauss(0, noise_nt)),
-                int(by + gauss(0, noise_nt)),
-                int(bz + gauss(0, noise_nt)),
-            )
+        for place, offset in zip(places_m, offsets, strict=True):
+            iron = field_nt(vehicles, parked, t_s, place)
+            row += [
+                int(a + b + c + gauss(0, noise_nt))
+                for a, b, c in zip(offset, warm, iron, strict=True)
+            ]
         yield tuple(row)
 
 
@@ -167,73 +197,89 @@ def across_lidar(
     `far_m`: distance of a wall behind the road, 0 for none. In rain drops are seen now and then.
     """
     times, rng = site.times(f"across {offset_m}")
-    near = _Near(site.road.vehicles, 2.0 + abs(offset_m))
-    gauss, chance = rng.gauss, rng.random
-    wall = min(3000 * (10 / far_m) ** 2, _MOST) if far_m else 0.0
+    near = Near(site.road.vehicles, ACROSS_M + abs(offset_m))
     for t_s, told in times:
-        best, strength = far_m, wall
-        vehicles = near.at(t_s)
-        if vehicles:
-            nearest = sorted(vehicles, key=lambda row: row[1].y_m)
-            for _, vehicle in nearest:
-                front = vehicle.y_m - vehicle.shape.width / 2
-                spot = front * 0.026  # half of 3°
-                middle = vehicle.middle(t_s) - offset_m
-                hits = sum(_solid(vehicle, -middle + d) for d in (-spot, 0.0, spot))
-                if hits:
-                    best = front
-                    strength = min(1500 * vehicle.reflects * (5 / front) ** 2 * hits / 3, _MOST)
-                    break
-        drawn = chance()
-        if drawn > 0.997 and site.road.rains(t_s):
-            yield told, int(300 + 2500 * chance()), int(80 + 120 * chance())
-        elif strength < _WEAKEST or drawn < dropout:
-            yield told, _VOID_CM * 10, int(20 + 30 * drawn)
-        else:
-            seen = strength * (1 + gauss(0, 0.05))
-            mm = best * 1000 + gauss(0, _spread_mm(seen))
-            yield told, round(mm / 10) * 10, max(int(seen), 0)
+        seen = across_mm(near.at(t_s), site.road, rng, t_s, far_m, offset_m, dropout)
+        yield told, *seen
+
+
+def across_mm(
+    vehicles: Vehicles,
+    road: Road,
+    rng: random.Random,
+    t_s: float,
+    far_m: float = 0.0,
+    offset_m: float = 0.0,
+    dropout: float = 0.002,
+) -> tuple[int, int]:
+    """Return what a lidar across tells (mm, strength) of the vehicles that are near."""
+    chance = rng.random
+    best = far_m
+    strength = min(3000 * (10 / far_m) ** 2, _MOST) if far_m else 0.0
+    for _, vehicle in sorted(vehicles, key=lambda row: row[1].y_m):
+        front = vehicle.y_m - vehicle.shape.width / 2
+        spot = front * 0.026  # half of 3°
+        middle = vehicle.middle(t_s) - offset_m
+        hits = sum(_solid(vehicle, -middle + d) for d in (-spot, 0.0, spot))
+        if hits:
+            best = front
+            strength = min(1500 * vehicle.reflects * (5 / front) ** 2 * hits / 3, _MOST)
+            break
+    drawn = chance()
+    if drawn > 0.997 and road.rains(t_s):
+        return int(300 + 2500 * chance()), int(80 + 120 * chance())
+    if strength < _WEAKEST or drawn < dropout:
+        return _VOID_CM * 10, int(20 + 30 * drawn)
+    seen = strength * (1 + rng.gauss(0, 0.05))
+    mm = best * 1000 + rng.gauss(0, _spread_mm(seen))
+    return round(mm / 10) * 10, max(int(seen), 0)
 
 
 def along_lidar(site: Site, *, angle_deg: float = 8.0) -> Iterator[tuple[int, int, int]]:
     """Yield (ms, mm, strength) of a lidar that looks along the road, towards +x, at an angle."""
     times, rng = site.times("along")
-    near = _Near(site.road.vehicles, 45.0)
-    gauss = rng.gauss
+    near = Near(site.road.vehicles, ALONG_M)
+    rays = rays_of(angle_deg)
+    for t_s, told in times:
+        yield told, *along_mm(near.at(t_s), rays, rng, t_s)
+
+
+Rays = Sequence[tuple[float, float, float]]
+
+
+def rays_of(angle_deg: float) -> Rays:
+    """Return the rays of a beam at an angle: share, cosine and sine of each."""
     rays = []
     for share, off in ((0.25, -1.0), (0.5, 0.0), (0.25, 1.0)):
         angle = math.radians(angle_deg + off)
         rays.append((share, math.cos(angle), math.sin(angle)))
-    for t_s, told in times:
-        seen = 0.0
-        total = 0.0
-        vehicles = near.at(t_s)
-        strongest = nearest = 0.0
-        if vehicles:
-            for share, cosine, sine in rays:
-                distance, strength = _ray(vehicles, t_s, cosine, sine)
-                if distance and distance < 40:
-                    if nearest and abs(distance - nearest) > 1.5:
-                        # Two surfaces in one spot: the stronger one is told.
-                        if share * strength > strongest:
-                            seen = total = 0.0
-                        else:
-                            continue
-                    strongest = max(strongest, share * strength)
-                    nearest = distance
-                    seen += share * strength
-                    total += share * strength * distance
-        if seen < _WEAKEST:
-            yield told, _VOID_CM * 10, int(seen)
-        else:
-            told_strength = min(seen * (1 + gauss(0, 0.05)), _MOST)
-            mm = total / seen * 1000 + gauss(0, _spread_mm(told_strength))
-            yield told, round(mm / 10) * 10, int(told_strength)
+    return rays
 
 
-def _ray(
-    vehicles: list[tuple[float, Vehicle]], t_s: float, cosine: float, sine: float
-) -> tuple[float, float]:
+def along_mm(vehicles: Vehicles, rays: Rays, rng: random.Random, t_s: float) -> tuple[int, int]:
+    """Return what a lidar along the road tells (mm, strength) of the vehicles that are near."""
+    seen = total = strongest = nearest = 0.0
+    for share, cosine, sine in rays if vehicles else ():
+        distance, strength = _ray(vehicles, t_s, cosine, sine)
+        if distance and distance < 40:
+            if nearest and abs(distance - nearest) > 1.5:
+                # Two surfaces in one spot: the stronger one is told.
+                if share * strength > strongest:
+                    seen = total = 0.0
+                else:
+                    continue
+            strongest = max(strongest, share * strength)
+            nearest = distance
+            seen += share * strength
+            total += share * strength * distance
+    if seen < _WEAKEST:
+        return _VOID_CM * 10, int(seen)
+    told_strength = min(seen * (1 + rng.gauss(0, 0.05)), _MOST)
+    mm = total / seen * 1000 + rng.gauss(0, _spread_mm(told_strength))
+    return round(mm / 10) * 10, int(told_strength)
+
+
+def _ray(vehicles: Vehicles, t_s: float, cosine: float, sine: float) -> tuple[float, float]:
     """Return where a ray ends (m) and how strong the echo is; (0, 0) if nowhere."""
     best = strength = 0.0
     for _, vehicle in vehicles:
@@ -261,22 +307,28 @@ def ultrasonic(
 ) -> Iterator[tuple[int, int]]:
     """Yield (ms, mm) of an ultrasonic sensor across the road; 0 mm if there is no echo."""
     times, rng = site.times("ultrasonic")
-    near = _Near(site.road.vehicles, 4.0)
+    near = Near(site.road.vehicles, SOUND_M)
     for t_s, told in times:
-        best = far_m if far_m and far_m <= reach_m else math.inf
-        for _, vehicle in near.at(t_s):
-            front = vehicle.y_m - vehicle.shape.width / 2
-            beyond = max(abs(vehicle.middle(t_s)) - vehicle.length_m / 2, 0.0)
-            if beyond <= front * 0.27:
-                best = min(best, math.hypot(front, beyond))
-        if best > reach_m or rng.random() < 0.01:
-            yield told, 0
-        else:
-            yield told, int(best * 1000 + rng.gauss(0, 10))
+        yield told, sound_mm(near.at(t_s), rng, t_s, far_m, reach_m)
+
+
+def sound_mm(
+    vehicles: Vehicles, rng: random.Random, t_s: float, far_m: float = 0.0, reach_m: float = 4.5
+) -> int:
+    """Return how far an ultrasonic sensor sees (mm), 0 if there is no echo."""
+    best = far_m if far_m and far_m <= reach_m else math.inf
+    for _, vehicle in vehicles:
+        front = vehicle.y_m - vehicle.shape.width / 2
+        beyond = max(abs(vehicle.middle(t_s)) - vehicle.length_m / 2, 0.0)
+        if beyond <= front * 0.27:
+            best = min(best, math.hypot(front, beyond))
+    if best > reach_m or rng.random() < 0.01:
+        return 0
+    return int(best * 1000 + rng.gauss(0, 10))
 
 
 def radar(
-    site: Site, *, yaw_deg: float = 0.0, reach_m: float = 60.0
+    site: Site, *, yaw_deg: float = 0.0, reach_m: float = RADAR_M
 ) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """Yield (ms, [(mm/s, magnitude)]) of a radar that looks towards +x, turned to the road by yaw.
 
@@ -284,27 +336,39 @@ def radar(
     what comes nearer are positive, in steps of 0.06 m/s.
     """
     times, rng = site.times("radar")
-    near = _Near(site.road.vehicles, reach_m + 10)
-    yaw = math.radians(yaw_deg)
+    near = Near(site.road.vehicles, reach_m + 10)
     for t_s, told in times:
-        found: dict[int, tuple[float, float]] = {}
-        for _, vehicle in near.at(t_s):
-            # The end of the vehicle that faces the radar is what it sees.
-            x = vehicle.middle(t_s) - vehicle.length_m / 2
-            if x <= 0.5:
-                continue
-            angle = math.atan2(vehicle.y_m, x)
-            r = math.hypot(x, vehicle.y_m)
-            off = math.degrees(angle - yaw)
-            if r > reach_m:
-                continue
-            gain = math.exp(-2.77 * (off / 20) ** 2) ** 2  # both ways, 20° at half power
-            size = 0.3 if vehicle.kind == "bike" else vehicle.shape.width * vehicle.height_m
-            echo = 2e8 * math.sqrt(size) * gain / r**2 / 100 * rng.uniform(0.6, 1.4)
-            if echo < 2e8 / 60**2 / 100 * 0.4:
-                continue
-            radial = vehicle.speed_ms * math.cos(angle) * -vehicle.direction
-            sign = 1 if radial > 0 else -1
-            if sign not in found or echo > found[sign][1]:
-                found[sign] = (radial + rng.gauss(0, 0.04), echo)
-        yield told, [(round(v / 0.06) * 60, int(echo)) for v, echo in found.values()]
+        seen = targets_mms(near.at(t_s), rng, t_s, yaw_deg, reach_m)
+        yield told, [(round(v / 60) * 60, int(echo)) for v, echo in seen]
+
+
+def targets_mms(
+    vehicles: Vehicles,
+    rng: random.Random,
+    t_s: float,
+    yaw_deg: float = 0.0,
+    reach_m: float = RADAR_M,
+) -> list[tuple[float, float]]:
+    """Return the radial speed (mm/s) and magnitude of the strongest target of each direction."""
+    yaw = math.radians(yaw_deg)
+    found: dict[int, tuple[float, float]] = {}
+    for _, vehicle in vehicles:
+        # The end of the vehicle that faces the radar is what it sees.
+        x = vehicle.middle(t_s) - vehicle.length_m / 2
+        if x <= 0.5:
+            continue
+        angle = math.atan2(vehicle.y_m, x)
+        r = math.hypot(x, vehicle.y_m)
+        off = math.degrees(angle - yaw)
+        if r > reach_m:
+            continue
+        gain = math.exp(-2.77 * (off / 20) ** 2) ** 2  # both ways, 20° at half power
+        size = 0.3 if vehicle.kind == "bike" else vehicle.shape.width * vehicle.height_m
+        echo = 2e8 * math.sqrt(size) * gain / r**2 / 100 * rng.uniform(0.6, 1.4)
+        if echo < 2e8 / 60**2 / 100 * 0.4:
+            continue
+        radial = vehicle.speed_ms * math.cos(angle) * -vehicle.direction
+        sign = 1 if radial > 0 else -1
+        if sign not in found or echo > found[sign][1]:
+            found[sign] = (1000 * (radial + rng.gauss(0, 0.04)), echo)
+    return list(found.values())

@@ -35,12 +35,14 @@ class _State(Enum):
 class Wlan:
     """One chip's radio and its driver; `on_link(up)` hears when there is an address and when not.
 
+    `on_status` is called when the driver's status may have changed without a call of the program.
     `ip` is the address that the network's DHCP server gives this station.
     """
 
     def __init__(self, engine: Engine, world: World, rng: random.Random, ip: str) -> None:
         self.ip = ip
         self.on_link: Callable[[bool], None] = lambda up: None
+        self.on_status: Callable[[], object] = lambda: None
         self._engine = engine
         self._world = world
         self._rng = rng
@@ -64,6 +66,11 @@ class Wlan:
     def up(self) -> bool:
         """Whether the station has an address."""
         return self._state is _State.UP
+
+    @property
+    def hears(self) -> bool:
+        """Whether packets come through: the access point may be gone and not missed yet."""
+        return self.up and self._point is not None and self._point.audible
 
     @property
     def on(self) -> bool:
@@ -187,6 +194,7 @@ class Wlan:
         self._state = _State.UP
         self._reason = 0
         self.on_link(True)
+        self.on_status()
 
     def _down(self, reason: int) -> None:
         """Lose the network or the hope for it; try again if the program wants it and may."""
@@ -201,6 +209,7 @@ class Wlan:
             self._attempts += 1
             if not self._attempts_limit or self._attempts < self._attempts_limit:
                 self._attempt()
+        self.on_status()
 
     def _world_changed(self) -> None:
         if self._state is not _State.UP or self._point is None:

@@ -12,11 +12,20 @@ _LOOK_NS = 1_000_000
 _nothing = ()
 
 
+def _tells(obj):
+    """Tell whether the host says when an object's events change: a UART's, a socket's, TLS's."""
+    return hasattr(obj, "sendbreak") or hasattr(obj, "setsockopt") or hasattr(obj, "cipher")
+
+
 def _ready(obj, mask):
     """Return which of the events of `mask` an object has, and errors."""
     ioctl = getattr(obj, "ioctl", None)
     if ioctl is None:
-        raise OSError(_EINVAL)
+        # TLS is C code, which has input of its own and asks the socket below.
+        poller = _native.select.poll()
+        poller.register(obj, mask)
+        ready = poller.poll(0)
+        return ready[0][1] if ready else 0
     events = ioctl(_POLL, mask)
     if events < 0:
         raise OSError(-events)
@@ -72,8 +81,8 @@ class poll:
         for entry in list(self._entries.values()):
             calls = _virtual.calls
             events = _ready(*entry)
-            # What asks the hardware may change unheard, but for a UART.
-            restless |= _virtual.calls != calls and not hasattr(entry[0], "sendbreak")
+            # What asks the hardware may change unheard, but for a UART and a socket.
+            restless |= _virtual.calls != calls and not _tells(entry[0])
             if events:
                 if once:
                     entry[1] = 0

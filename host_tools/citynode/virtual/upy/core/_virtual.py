@@ -22,13 +22,12 @@ _COST = 10_000  # ns: what a look at the clock or a call takes, with the bytecod
 _SLACK = 200_000
 _FOREVER = -1
 _MS = 1_000_000
-# Calls that only read what nothing but the host changes, and it only at its horizons.
+# Calls that only read what the host says the change of (`_NETWORK`), or other calls of that kind.
 _STEADY = ("wlan.isconnected", "wlan.status")
 _NONE = object()
-_IRQ, _INTERRUPT = 1, 2
+_IRQ, _INTERRUPT, _NETWORK = 1, 2, 4
 _HEAD = 26
 _REST = _HEAD - 4  # what of an answer's length is in its head
-_ENFILE = 23  # no socket is free
 _TWICE = (0, 0)
 
 _file = open(int(sys.argv[0]), "r+b")
@@ -42,21 +41,20 @@ _horizon = 0
 _cost = 0  # `_COST` once the program runs
 _fed = 0  # when the watchdog was fed, if the host does not know yet
 _known = {}  # answers of steady calls
-_known_until = 0
 printed = False  # whether there is output that the host has not put a time to
 _scheduled = False  # whether `_take` is to run
 _late = False  # whether there was no room for it
+sockets_changed = False  # whether the host knows of sockets what is not known here
 
 
 def _exchange(items, blob=b""):
     """Ask the host; its answer moves the clock."""
-    global _now, _horizon, _fed, _known_until, printed
+    global _now, _horizon, _fed, printed
     text = json.dumps(items).encode()
     message = bytearray(24)
     pack_into("<IQQI", message, 0, 20 + len(text) + len(blob), _now, _fed, len(text))
     _fed = 0
     printed = False
-    _known_until = 0
     # No jump from here until the answer is there: what a program has scheduled may run at a jump,
     # and may ask the host itself.
     _write(message + text + blob)
@@ -84,7 +82,10 @@ def _fail(status, value):
 
 def _deliver(flags):
     """Have soft interrupts taken, and interrupt the program if someone has typed Ctrl-C."""
-    global _scheduled, _late
+    global _scheduled, _late, sockets_changed
+    if flags & _NETWORK:
+        sockets_changed = True
+        _known.clear()
     if flags & _IRQ and not _scheduled:
         try:
             micropython.schedule(_take, None)
@@ -111,6 +112,8 @@ def call(name, a=_NONE, b=_NONE, c=_NONE, d=_NONE, e=_NONE, f=_NONE, g=_NONE):
         return None
     if name in _STEADY:
         return _steady(name)
+    if name.startswith("wlan."):
+        _known.clear()
     return _call(name, a, b, c, d, e, f, g)
 
 
@@ -138,17 +141,12 @@ def _call(name, a=_NONE, b=_NONE, c=_NONE, d=_NONE, e=_NONE, f=_NONE, g=_NONE):
 
 
 def _steady(name):
-    """Return what a steady call has answered since the last event, or ask."""
-    global _now, _known_until
-    until = _known_until
-    if _now + _cost < until:
-        if name in _known:
-            _now += _cost
-            return _known[name]
-    else:
-        _known.clear()
+    """Return what a steady call has answered since the last change, or ask."""
+    global _now
+    if name in _known and _now + _cost < _horizon:
+        _now += _cost
+        return _known[name]
     value = _known[name] = _call(name)
-    _known_until = _horizon
     return value
 
 
@@ -215,7 +213,7 @@ def await_news(ns):
         pass
 
 
-def _sleep_ns(ns):
+def sleep_ns(ns):
     until = _now + (ns if ns > _COST else _COST)
     while _now < until:
         wait_until(until)
@@ -243,15 +241,15 @@ class Time:
 
     @staticmethod
     def sleep(seconds):
-        _sleep_ns(int(seconds * 1000) * 1_000_000)
+        sleep_ns(int(seconds * 1000) * 1_000_000)
 
     @staticmethod
     def sleep_ms(ms):
-        _sleep_ns(ms * 1_000_000)
+        sleep_ns(ms * 1_000_000)
 
     @staticmethod
     def sleep_us(us):
-        _sleep_ns(us * 1000)
+        sleep_ns(us * 1000)
 
 
 # -- the port's input -------------------------------------------------------------------------
@@ -300,19 +298,6 @@ class Stdin:
         return len(view)
 
 
-# -- what would break the order ---------------------------------------------------------------
-
-
-class Sockets:
-    """In the place of `socket`: what comes from the machine's network comes at no virtual time."""
-
-    AF_INET = 2
-
-    @staticmethod
-    def socket(*_):
-        raise OSError(_ENFILE)
-
-
 # -- starts of the program --------------------------------------------------------------------
 
 
@@ -358,9 +343,11 @@ def begin(uptime_us, offset_ns):
     _die_with_parent()
     import _facade
     import _select
+    import _sockets
     import _threads
 
     _facade.module("select", _select)
+    _facade.module("socket", _sockets)
     _facade.module("_thread", _threads)
     builtins.print = print
 
@@ -381,5 +368,4 @@ _clock.start = begin
 _irq.start = lambda: call("irq.ready")
 _native.time = Time
 _native.stdin = Stdin()
-_native.socket = Sockets
 _native.write = write
