@@ -6,7 +6,7 @@ from functools import cache
 
 from citynode import resources
 from citynode.boards import Board
-from citynode.profiles import LorawanUplink, Profile, Sensor
+from citynode.profiles import LorawanUplink, Profile
 from citynode.tomlfile import Table, load
 
 CELL_V = 3.7
@@ -74,7 +74,12 @@ def parts(board: Board, profile: Profile, data_rate: int = 5) -> list[Part]:
     time of the profile lasts. Raises CitynodeError as `load` does.
     """
     found = list(_node(board, profile, data_rate))
-    found.extend(_sensor(sensor, profile) for sensor in profile.sensors)
+    for sensor in profile.sensors:
+        readings = _DAY_S / (sensor.interval_s or profile.interval_s)
+        found.append(_sensor(sensor.chip, readings, sensor.driver.warm_up_ms / 1000))
+    if profile.traffic is not None:
+        # They look at the road all day.
+        found.extend(_sensor(profile.traffic.sensor, 0, 0) for _ in profile.traffic.places())
     return found
 
 
@@ -95,10 +100,7 @@ def _node(board: Board, profile: Profile, data_rate: int) -> Iterator[Part]:
     awake_s = float(_DAY_S)
     if profile.sleep == "deep":
         each = _LORA_AWAKE_S if isinstance(uplink, LorawanUplink) else _WIFI_AWAKE_S
-        warm_s = max(
-            (s.driver.warm_up_ms / 1000 for s in profile.sensors if _readings(s, profile)),
-            default=0.0,
-        )
+        warm_s = max((sensor.driver.warm_up_ms / 1000 for sensor in profile.sensors), default=0.0)
         awake_s = min(_DAY_S, samples * (each + warm_s))
         slept_s = _DAY_S - awake_s
         why = f"{slept_s / 3600:.1f} h at {1000 * chip.deep_sleep_ma:.0f} µA"
@@ -127,16 +129,11 @@ def _lora(name: str, uplink: LorawanUplink, samples: float, data_rate: int) -> P
     return Part(f"radio {name}", mas / 3600 + radio.sleep_ma * 24, why)
 
 
-def _readings(sensor: Sensor, profile: Profile) -> float:
-    return _DAY_S / (sensor.interval_s or profile.interval_s)
-
-
-def _sensor(sensor: Sensor, profile: Profile) -> Part:
-    known = _currents().sensors.get(sensor.chip)
+def _sensor(chip: str, readings: float, warm_up_s: float) -> Part:
+    known = _currents().sensors.get(chip)
     if known is None:
-        return Part(sensor.chip, None, "its currents are not in currents.toml")
-    readings = _readings(sensor, profile)
-    each_s = known.active_s + sensor.driver.warm_up_ms / 1000
+        return Part(chip, None, "its currents are not in currents.toml")
+    each_s = known.active_s + warm_up_s
     active_s = min(float(_DAY_S), readings * each_s)
     mas = known.active_ma * active_s + known.idle_ma * (_DAY_S - active_s)
     cell = 1.0 if known.supply_v < CELL_V else known.supply_v / (CELL_V * _BOOST)
@@ -145,4 +142,4 @@ def _sensor(sensor: Sensor, profile: Profile) -> Part:
         why = f"24 h at {known.idle_ma:g} mA"
     if cell > 1:
         why += f", from {known.supply_v:g} V"
-    return Part(sensor.chip, mas / 3600 * cell, why)
+    return Part(chip, mas / 3600 * cell, why)

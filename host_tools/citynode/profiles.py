@@ -10,11 +10,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import Field, model_validator
 
-from citynode import resources
+from citynode import resources, traffic
 from citynode.boards import CHIP_PINS, Battery, Board, Radio, Terminal
 from citynode.errors import CitynodeError
 from citynode.sensors import ADC, I2C, ONEWIRE, PIN, PULSES, UART, Driver, driver
 from citynode.tomlfile import Table, check, read
+from citynode.traffic import Traffic
 
 CONFIG_VERSION = 1
 _MAX_CA_BYTES = 16 << 10
@@ -158,7 +159,8 @@ class Profile(Table):
     site: Annotated[str, Field(pattern=_NAME, max_length=16)]
     interval_s: Annotated[int, Field(ge=1, le=86_400)]
     health_s: Annotated[int, Field(ge=1, le=604_800)]
-    sensors: Annotated[tuple[Sensor, ...], Field(min_length=1, max_length=8)]
+    sensors: Annotated[tuple[Sensor, ...], Field(max_length=8)] = ()
+    traffic: Traffic | None = None
     uplink: WifiUplink | LorawanUplink
     ntp: Annotated[str, Field(pattern=_HOST, max_length=128)] = "pool.ntp.org"
     sleep: Literal["none", "deep"] = "none"
@@ -179,6 +181,11 @@ class Profile(Table):
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         places = [each.place for each in self.sensors if each.driver.bus != ONEWIRE]
+        if self.traffic is not None:
+            traffic.check(self.traffic, self.interval_s, self.sleep)
+            places += self.traffic.taken()
+        elif not self.sensors:
+            raise ValueError("there is nothing to measure: no sensors and no traffic")
         for place in places:
             if places.count(place) > 1:
                 raise ValueError(f"two sensors have the same {place[0]}")
@@ -257,6 +264,8 @@ def check_fits(board: Board, profile: Profile) -> None:
 
 def check_wiring(board: Board, profile: Profile) -> None:
     """Raise CitynodeError if the board has no place for one of the profile's sensors."""
+    if profile.traffic is not None:
+        traffic.check_fits(board, profile.traffic)
     for sensor in profile.sensors:
         if (lacks := _lacks(board, sensor)) is not None:
             raise CitynodeError(
@@ -321,6 +330,8 @@ def config_cbor(board: Board, profile: Profile) -> bytes:
     if isinstance(profile.uplink, LorawanUplink) and board.radio is not None:
         described["radio"] = _radio(board.radio)
         del config["ntp"]  # the network tells the time
+    if profile.traffic is not None:
+        config["traffic"] = traffic.config(board, profile.traffic)
     return cbor2.dumps(config, canonical=True)
 
 

@@ -23,12 +23,12 @@ import node.hal.wifi  # noqa: E402, F401
 gc.collect()
 told(imported=gc.mem_alloc() - before[0], free_before=before[1], free=gc.mem_free())
 
+from node.core.channel import Channel  # noqa: E402
 from node.core.config import Sensor  # noqa: E402
 from node.core.counters import Counters  # noqa: E402
 from node.core.crumb import Crumb  # noqa: E402
 from node.core.log import Log  # noqa: E402
 from node.core.record import Recorder  # noqa: E402
-from node.core.channel import Channel  # noqa: E402
 from node.core.sampler import Sampler  # noqa: E402
 from node.core.spool import Spool  # noqa: E402
 from node.core.state import State  # noqa: E402

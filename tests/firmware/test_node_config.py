@@ -107,6 +107,7 @@ def test_a_good_configuration():
         "keepalive_s": 30,
         "ntp": "ntp.example.org",
         "deep_sleep": True,
+        "traffic": None,
         "spool_bytes": 65536,
         "log_level": 0,
     }
@@ -417,7 +418,8 @@ def anything(chance, depth=3):
 KEYS = (
     list(GOOD) + list(GOOD["board"]) + list(GOOD["uplink"]) + list(GOOD["sensors"][0])
     + list(GOOD["board"]["solar"])
-    + ["bus", "uart", "interval_s", "options", "adjust", "limits", "rx", "tx", "scl", "sda", "freq", "pin", "ratio", "radio"] + list(RADIO) + list(LORAWAN)
+    + ["bus", "uart", "interval_s", "options", "adjust", "limits", "rx", "tx", "scl", "sda", "freq"]
+    + ["pin", "ratio", "radio"] + list(RADIO) + list(LORAWAN)
 )  # fmt: skip
 
 

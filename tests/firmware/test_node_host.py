@@ -14,7 +14,7 @@ from citynode.boards import board_ids, load_board
 from citynode.commands import Command, payload
 from citynode.errors import CitynodeError
 from citynode.identity import Identity
-from citynode.profiles import LorawanUplink, config_cbor, load_profile, profile_ids
+from citynode.profiles import LorawanUplink, check_fits, config_cbor, load_profile, profile_ids
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES128
 from cryptography.hazmat.primitives.ciphers.modes import ECB
@@ -96,6 +96,12 @@ def test_every_board_and_profile_is_a_configuration_without_faults(board, profil
         ):
             config_cbor(made, given)
         return
+    try:
+        check_fits(made, given)
+    except CitynodeError:
+        with pytest.raises(CitynodeError, match="needs"):
+            config_cbor(made, given)
+        return
     c = config.load(config_cbor(made, given))
     assert c.faults == []
     assert (c.board, c.site, c.interval_s) == (board, given.site, given.interval_s)
@@ -108,7 +114,9 @@ def test_every_board_and_profile_is_a_configuration_without_faults(board, profil
         assert c.lorawan.radio.tcxo_mv == (1800 if radio.tcxo_v else 0)
     else:
         assert (c.host, c.lorawan) == (given.uplink.host, None)
-    assert [(s.chip, s.address) for s in c.sensors] == [(s.chip, s.address) for s in given.sensors]
+    assert [(s.chip, s.address) for s in c.sensors] == [
+        (s.chip, s.address or 0) for s in given.sensors
+    ]
     assert c.i2c == (made.i2c.scl, made.i2c.sda, made.i2c.freq)
 
 

@@ -169,7 +169,8 @@ def test_wind_without_steps_has_a_mean_and_no_gust(bench):
     lines = bench.run(
         WIND
         + f"""
-cups = Anemometer(Debounced(Pin({PULSES}, Pin.IN, Pin.PULL_UP), clock, Anemometer.DEAD_MS, both=True), clock)
+pin = Pin({PULSES}, Pin.IN, Pin.PULL_UP)
+cups = Anemometer(Debounced(pin, clock, Anemometer.DEAD_MS, both=True), clock)
 for _ in range(200):
     clock.wait_ms(10)
 mean, gust = finished(cups.measure())

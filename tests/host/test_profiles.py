@@ -6,7 +6,7 @@ import cbor2
 import pytest
 from citynode.boards import board_ids, load_board
 from citynode.errors import CitynodeError
-from citynode.profiles import LorawanUplink, config_cbor, load_profile, profile_ids
+from citynode.profiles import LorawanUplink, check_fits, config_cbor, load_profile, profile_ids
 from citynode.resources import board_configs, provisioning
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,13 +36,16 @@ def load(tmp_path):
 
 
 def test_all_that_come_with_citynode_are_valid():
-    assert "climate-demo" in profile_ids()
+    fitting = set()
     for board in map(load_board, board_ids()):
         assert board.sources
         for profile in map(load_profile, profile_ids()):
             over_the_air = isinstance(profile.uplink, LorawanUplink)
-            if over_the_air and board.radio is None:
+            try:
+                check_fits(board, profile)
+            except CitynodeError:
                 continue
+            fitting.add(profile.id)
             raw = config_cbor(board, profile)
             assert raw == cbor2.dumps(cbor2.loads(raw), canonical=True)
             config = cbor2.loads(raw)
@@ -50,6 +53,8 @@ def test_all_that_come_with_citynode_are_valid():
             assert ("radio" in config["board"]) == over_the_air
             if not over_the_air:
                 assert config["uplink"]["port"] == (8883 if profile.uplink.tls else 1883)
+    assert fitting == set(profile_ids())
+    assert "climate-demo" in fitting
 
 
 def test_a_file_of_ones_own_is_known_by_its_name(load):

@@ -77,13 +77,13 @@ class Channel:
             if attempt:
                 await clock.sleep_ms(_RETRY_MS)
             try:
-                if self.driver is None:
-                    self.open()
-                    if self._settle_ms:
-                        await clock.sleep_ms(self._settle_ms)
-                if pressure_pa is not None and hasattr(self.driver, "set_pressure"):
-                    self.driver.set_pressure(pressure_pa)
-                return self._adjusted(await self.driver.measure())
+                fresh = self.driver is None
+                driver = self.open()
+                if fresh and self._settle_ms:
+                    await clock.sleep_ms(self._settle_ms)
+                if pressure_pa is not None and hasattr(driver, "set_pressure"):
+                    driver.set_pressure(pressure_pa)
+                return self._adjusted(await driver.measure())
             except (OSError, SensorError, ValueError, TypeError) as error:
                 # The last two: options that the driver does not take.
                 self._drop(log, error)

@@ -14,6 +14,15 @@ _MAX_UARTS = 2
 _MAX_OPTIONS = 8
 _MOST = 1e9
 _RADIOS = ("sx1276", "sx1262")
+# How a traffic sensor is mounted: name, default, least and greatest (mm, but for lanes and park_s).
+_GEOMETRY = (
+    ("lane", 0, 0, 30000),
+    ("lane_width", 3500, 2000, 6000),
+    ("lanes", 1, 1, 4),
+    ("spacing", 0, 0, 10000),
+    ("far", 0, 0, 40000),
+    ("park_s", 120, 10, 3600),
+)
 _RADIO_PINS = ("sck", "mosi", "miso", "cs", "reset")
 
 
@@ -34,8 +43,8 @@ class Sensor:
         self.retries = retries
         self.bus = 1
         self.uart = 0
-        self.pin = None
-        self.switch = None
+        self.pin: int | None = None
+        self.switch: int | None = None
         self.interval_s = 0
         self.options: dict = {}
         self.adjust: dict = {}
@@ -54,6 +63,20 @@ class Radio:
         self.busy = busy
         self.tcxo_mv = tcxo_mv
         self.dio2_switch = dio2_switch
+
+
+class Traffic:
+    """The traffic sensor: its name, how it looks ("across", "along" or ""), ports and geometry.
+
+    `ports` are (bus, I2C address), (serial port, 0) or (pin, 0), two of them for a pair; `geometry`
+    is what `node.traffic.kinds` makes a detector of.
+    """
+
+    def __init__(self, sensor: str, mount: str, ports: tuple, geometry: dict) -> None:
+        self.sensor = sensor
+        self.mount = mount
+        self.ports = ports
+        self.geometry = geometry
 
 
 class Lorawan:
@@ -75,7 +98,8 @@ class Config:
 
     `i2c` and `i2c2` are (scl, sda, freq) or None, `uarts` pairs (rx, tx), `battery` and `solar`
     (pin, ratio, switch, level) or None, where the divider is switched by a pin that has that
-    level then, or by none; `lorawan` is None where the uplink is WiFi.
+    level then, or by none; `lorawan` is None where the uplink is WiFi, `traffic` where nothing is
+    counted.
     """
 
     def __init__(self, given: object) -> None:
@@ -103,6 +127,10 @@ class Config:
         if self.lorawan is None:
             self._wifi(given, uplink)
         self.deep_sleep = self._choice(given, "", "sleep", "none", ("none", "deep")) == "deep"
+        self.traffic = self._traffic(given) if given.get("traffic") is not None else None
+        if self.traffic is not None and self.deep_sleep:
+            # Who sleeps does not see what passes.
+            self.deep_sleep = self._fault("sleep", False)
         self.spool_bytes = 1024 * self._number(given, "", "spool_kib", 256, 8, 8192)
         self.log_level = LEVELS.index(self._choice(given, "", "log", "info", LEVELS))
 
@@ -147,6 +175,49 @@ class Config:
         if None in pins or (chip == _RADIOS[1]) != (busy is not None):
             return self._fault("board.radio", None)
         return Radio(chip, tuple(pins), busy, tcxo_mv, switch)
+
+    def _traffic(self, given: dict):
+        from node.traffic.kinds import FIELD, PULSE, RANGE, SENSORS
+
+        row = self._map(given, "traffic")
+        path = "traffic."
+        sensor = self._choice(row, path, "sensor", "", tuple(SENSORS))
+        if not sensor:
+            return None
+        kind = SENSORS[sensor][0]
+        ports = self._ports(row, {FIELD: "bus", PULSE: "pin"}.get(kind, "uart"))
+        if not ports:
+            return None
+        mount = "across" if kind == RANGE else ""
+        mount = self._choice(row, path, "mount", mount, ("", "across", "along"))
+        geometry: dict = {}
+        for name, usual, low, high in _GEOMETRY:
+            geometry[name] = self._number(row, path, name, usual, low, high)
+        angle = _decimal(row.get("angle"))
+        if angle is None or not 0 <= angle < 90:
+            angle = self._fault(path + "angle", 0)
+        geometry["angle"] = angle
+        geometry["overhead"] = self._flag(row, path, "overhead", False)
+        if (geometry["spacing"] > 0) != (len(ports) > 1):
+            # Two that are no pair, or one that cannot be one.
+            self._fault(path + "spacing", None)
+            ports, geometry["spacing"] = ports[:1], 0
+        return Traffic(sensor, mount, ports, geometry)
+
+    def _ports(self, row: dict, kind: str) -> tuple:
+        rows = row.get("ports")
+        if not isinstance(rows, list) or not 0 < len(rows) < 3:
+            return self._fault("traffic.ports", ())
+        ports = []
+        for i in range(len(rows)):
+            path = "traffic.ports[%d]." % i
+            port = rows[i] if isinstance(rows[i], dict) else {}
+            number = self._pin(port, path, kind)
+            if number is None or (kind != "pin" and not 0 < number < 3):
+                return self._fault("traffic.ports[%d]" % i, ())
+            address = self._number(port, path, "address", 0, 0x08, 0x77) if kind == "bus" else 0
+            ports.append((number, address))
+        return tuple(ports) if len(set(ports)) == len(ports) else self._fault("traffic.ports", ())
 
     def _fault(self, name: str, default):
         self.faults.append(name)

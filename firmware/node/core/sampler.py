@@ -26,8 +26,9 @@ class Sampler:
 
     `aim_s` is the instant that a deep sleep was to end at, 0 after no sleep. `quiet` (see `Quiet`),
     where there is one, says when not to hold up the other tasks. `phase_s` is how long after the
-    whole interval this node samples, so that not all send at once. `progress.within(ms)` is called
-    before each wait.
+    whole interval this node samples, so that not all send at once. `traffic`, where there is one,
+    has its `report(unix_s)` called with each record. `progress.within(ms)` is called before each
+    wait.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Sampler:
         quiet=None,
         phase_s=0,
         spread=False,
+        traffic=None,
     ) -> None:
         self._channels = channels
         self._battery = battery
@@ -50,6 +52,7 @@ class Sampler:
         self._quiet = quiet
         self._phase_s = phase_s
         self._spread = spread
+        self._traffic = traffic
         self._recorder = recorder
         self._clock = clock
         self._counters = counters
@@ -193,6 +196,10 @@ class Sampler:
         for channel in self._channels:
             channel.put(values, self._spread)
         await self._still()
+        if self._traffic is not None:
+            self._traffic.report(unix_s)
+            if not self._channels:
+                return
         volts = self._battery()
         for kind, names in self._kinds:
             told = {name: values[name] for name in names if name in values}

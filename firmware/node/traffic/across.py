@@ -98,6 +98,12 @@ class Across:
         """Whether there is a vehicle in any lane."""
         return any([cut.busy for cut in self.cuts])
 
+    def know(self, far_mm: int) -> None:
+        """Take the distance to the far side from who has measured it."""
+        self._learnt = _LEARNT
+        self.far_mm = far_mm
+        self._limit = min(self._edge, far_mm - self._margin())
+
     def feed(self, t: int, distance_mm: int, strength: int = -1) -> "Passage | None":
         """Take a reading (ms, mm); return a vehicle that has gone, if any."""
         silence = t - self._t
@@ -244,12 +250,25 @@ class AcrossPair:
         self._edges = [0, 0, 0, 0]  # twice the times of going in and out, of both beams
         self._ended_ms = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is a vehicle in one of the beams."""
+        return self.first.busy or self.second.busy
+
     def feed(
         self, t: int, first_mm: int, strength_1: int, second_mm: int, strength_2: int
     ) -> "Passage | None":
         """Take a reading of both (ms, mm); return the vehicle that has just gone, if any."""
         one = self.first.feed(t, first_mm, strength_1)
-        two = self.second.feed(t, second_mm, strength_2)
+        return self._told(t, one, self.second.feed(t, second_mm, strength_2))
+
+    def feed_one(self, beam: int, t: int, distance_mm: int, strength: int) -> "Passage | None":
+        """Take a reading of beam 0 or 1 alone, for two sensors that are not in step."""
+        if beam:
+            return self._told(t, None, self.second.feed(t, distance_mm, strength))
+        return self._told(t, self.first.feed(t, distance_mm, strength), None)
+
+    def _told(self, t: int, one: "Passage | None", two: "Passage | None") -> "Passage | None":
         lost = None
         if one is not None:
             lost = self._one

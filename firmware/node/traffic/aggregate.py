@@ -18,13 +18,13 @@ _KINDS = const(3)
 class Aggregate:
     """Counts, speeds and occupancy of two directions.
 
-    `lanes`: how many lanes the sensor watches; occupancy is the mean over them.
+    `lanes`: how many lanes the sensor watches; occupancy is the mean over them, and None for 0.
     """
 
     def __init__(self, lanes: int = 1) -> None:
         self._lanes = lanes
-        self._counts = array("H", [0] * (_DIRECTIONS * _KINDS))
-        self._speeds = array("H", [0] * (_DIRECTIONS * _KMH))
+        self._counts = array("H", bytes(2 * _DIRECTIONS * _KINDS))
+        self._speeds = array("H", bytes(2 * _DIRECTIONS * _KMH))
         self._sums = [0, 0]  # mm/s
         self._known = [0, 0]
         self._occupied_ms = 0
@@ -53,7 +53,7 @@ class Aggregate:
         """
         counts = self._counts
         occupancy = None
-        if interval_s > 0:
+        if interval_s > 0 and self._lanes:
             occupancy = min(self._occupied_ms / (10 * interval_s * self._lanes), 100.0)
         told = (
             interval_s,

@@ -28,6 +28,12 @@ _BACKGROUND_MM = const(200)
 _APART_MM = const(2500)
 _LONG_MM = const(8000)  # between surfaces of one vehicle that are seen at the same time
 _MERGE_MS = const(600)
+# What is this many times slower than what moves at the same place is the side of that.
+_SIDE = const(3)
+# A side that is seen alone is followed by an end of its vehicle: 18.75 m (StVZO § 32), or as long.
+_LONGEST_MM = const(18750)
+_SIDE_MS = const(2000)
+_FOLLOWS_MS = const(500)
 _LONGEST_MS = const(10000)
 _WIDTH_MM = const(1800)
 _LEAST_DEG = const(10)
@@ -100,20 +106,34 @@ class _Waiting:
         self.mm = mm  # where it was last
         self.rate = rate
 
+    @property
+    def patience_ms(self) -> int:
+        """How long its rest may be out of sight."""
+        return _MERGE_MS if self.passage.speed_mms else _SIDE_MS
+
     def is_joined_by(self, track: Track, rate: int, speed: int) -> bool:
         """Return whether a track is of this vehicle."""
         first, last = track.d[0], track.d[track.n - 1]
-        known = speed > 0 and self.passage.speed_mms > 0
+        mine = self.passage.speed_mms
+        known = speed > 0 and mine > 0
         gap = track.t[0] - self.end
-        if known and (
-            (rate < 0) != (self.passage.direction == 1)
-            or abs(speed - self.passage.speed_mms) * 3 > max(speed, self.passage.speed_mms)
-        ):
-            return False
+        if known:
+            slow, fast = min(speed, mine), max(speed, mine)
+            if (rate < 0) != (self.passage.direction == 1):
+                return False
+            if slow * _SIDE < fast:
+                known = False  # nobody drives through another one: the slow one is a side
+            elif (fast - slow) * 3 > fast:
+                return False
         if gap < 0:
-            # Seen at the same time: two surfaces of one vehicle?
-            room = _APART_MM if known else _LONG_MM
+            # Seen at the same time: two surfaces of one vehicle? Who follows keeps more than half
+            # a second behind.
+            room = _APART_MM + speed * _FOLLOWS_MS // 1000 if known else _LONG_MM
             return min(first, last) - room < self.mm < max(first, last) + room
+        if not mine and rate > 0 and _MERGE_MS <= gap < self.patience_ms:
+            # Of what goes away the side is seen at first, and of what is long its end much later.
+            length = gap * speed // 1000
+            return _LONG_MM <= length < _LONGEST_MM and abs(first - self.mm) < _LONG_MM
         # It may have gone on as before, or stayed (the beam on its side).
         on = self.rate * gap // 1000
         stayed = first - self.mm
@@ -122,7 +142,11 @@ class _Waiting:
     def join(self, track: Track, rate: int, speed: int, confidence: int) -> None:
         """Add a track to it."""
         passage = self.passage
-        if speed and confidence > passage.confidence:
+        mine = passage.speed_mms
+        # A side may be sure of itself, and is slower than the vehicle all the same.
+        if speed * _SIDE < mine:
+            confidence = 0
+        if speed and (confidence > passage.confidence or mine * _SIDE < speed):
             passage.speed_mms = speed
             passage.direction = 1 if rate < 0 else 2
             passage.confidence = confidence
@@ -152,6 +176,7 @@ class Along:
         self._tracks = [Track() for _ in range(_TRACKS)]
         self._out = []  # settled, to be told one at a time; never more than tracks
         self._waiting = []  # never more than tracks
+        self._left = [0, 0, 0]  # of what moved last: when and where it was last seen, its rate
         self._t = 0
         self._started = False
 
@@ -177,15 +202,16 @@ class Along:
         """What has waited long enough is complete."""
         for waiting in list(self._waiting):
             gone = t - waiting.end
-            if gone < 0 or (gone > _MERGE_MS + _GAP_MS and not self._may_go_on(waiting.end, gone)):
+            patience = waiting.patience_ms
+            if gone < 0 or (gone > patience + _GAP_MS and not self._may_go_on(waiting, gone)):
                 self._waiting.remove(waiting)
                 self._out.append(waiting.passage)
 
-    def _may_go_on(self, end: int, gone: int) -> bool:
-        """Return whether what is seen now may be the rest of what ended then."""
+    def _may_go_on(self, waiting: _Waiting, gone: int) -> bool:
+        """Return whether what is seen now may be the rest of what went out of sight then."""
         if gone < _LONGEST_MS:
             for track in self._tracks:
-                if track.open and track.t[0] - end < _MERGE_MS:
+                if track.open and track.t[0] - waiting.end < waiting.patience_ms:
                     return True
         return False
 
@@ -248,7 +274,11 @@ class Along:
         for waiting in self._waiting:
             if waiting.is_joined_by(track, rate, speed):
                 waiting.join(track, rate, speed, confidence)
+                self._remember(end, track.last_d, rate)
                 return
+        if not speed and self._is_rest(start, track.d[0]):
+            return
+        self._remember(end, track.last_d, rate)
         if len(self._waiting) == _TRACKS:
             self._out.append(self._waiting.pop(0).passage)
         length = 0
@@ -264,3 +294,13 @@ class Along:
             end - start,
         )
         self._waiting.append(_Waiting(passage, start, end, track.d[track.n - 1], rate))
+
+    def _remember(self, end: int, mm: int, rate: int) -> None:
+        if rate:
+            self._left[0], self._left[1], self._left[2] = end, mm, rate
+
+    def _is_rest(self, start: int, mm: int) -> bool:
+        """Return whether what did not move is the side of what came nearer before it."""
+        end, where, rate = self._left
+        gap = start - end
+        return rate < 0 and 0 <= -rate * gap < 1000 * _LONGEST_MM and abs(mm - where) < _APART_MM

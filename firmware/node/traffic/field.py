@@ -28,6 +28,7 @@ _LONGEST_PARKS = const(5)
 _TAIL = const(5)  # a vehicle ends where the field is a fifth of its peak
 _RISE = const(3)  # the next one begins where it is three times what was left of that
 _SHIFT_MS = const(2000)
+_MOVED = const(16)  # samples that a baseline is taken from anew
 _SHORTEST_HOLD_MS = const(80)
 _LONGEST_HOLD_MS = const(400)
 
@@ -68,6 +69,17 @@ class Field:
         self._wait = [0, 0, 0]  # the block before, not learnt yet
         self._waits = False
         self._n = self._levels = self._wait_level = self._block = 0
+        self._moved = 0
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing is there, nor has been for a second."""
+        return not self.busy and self._t - self._quiet < 1 and self._t - self.last_ms > _LEARN_MS
+
+    def move(self) -> None:
+        """Take the baseline anew of the next samples: the sensor's own offset has changed."""
+        self._moved = _MOVED
+        self._sum[0] = self._sum[1] = self._sum[2] = 0
 
     def feed(self, t: int, x: int, y: int, z: int) -> int:
         """Take a sample (ms, nT); return FREE, BUSY, ENDED, PARKED or LEFT."""
@@ -76,6 +88,8 @@ class Field:
         s, b = self._s, self._b
         if not self._started or dt < 0 or dt > _SILENCE_MS:
             return self._restart(t, _clip(x), _clip(y), _clip(z))
+        if self._moved:
+            return self._move(t, _clip(x), _clip(y), _clip(z))
         if dt > _LONGEST_STEP_MS:
             dt = _LONGEST_STEP_MS
         d = dt + self._tau
@@ -140,6 +154,24 @@ class Field:
         self._waits = False
         self._new_block(t)
         return ENDED if was else FREE
+
+    def _move(self, t: int, x: int, y: int, z: int) -> int:
+        total = self._sum
+        total[0] += x
+        total[1] += y
+        total[2] += z
+        self._quiet = t
+        self._moved -= 1
+        if not self._moved:
+            for axis in range(3):
+                at = total[axis] // _MOVED
+                self._old[axis] += at - self._b[axis]
+                self._b[axis] = self._s[axis] = at
+            self._waits = False
+            self._new_block(t)
+        self.level = self._valley = 0
+        self.off[0] = self.off[1] = self.off[2] = 0
+        return FREE
 
     def _new_block(self, t: int) -> None:
         total = self._sum

@@ -74,6 +74,15 @@ class Magnet:
         self._lane = Lane(lane_mm, neighbour_mm)
         self._direction = direction
 
+    @property
+    def still(self) -> bool:
+        """Whether the lane is free, and has been for a second."""
+        return self.field.still
+
+    def move(self) -> None:
+        """Take note that the sensor's own offset has changed."""
+        self.field.move()
+
     def feed(self, t: int, x: int, y: int, z: int) -> "Passage | None":
         """Take a sample (ms, nT); return the vehicle that has just gone, if any."""
         field = self.field
@@ -144,6 +153,16 @@ class MagnetPair:
         self._number = 0  # of samples since the last silence
         self._t = 0
         self._ended_ms = 0
+
+    @property
+    def still(self) -> bool:
+        """Whether the lane is free, and has been for a second."""
+        return self.first.still and self.second.still
+
+    def move(self) -> None:
+        """Take note that the sensors' own offsets have changed."""
+        self.first.move()
+        self.second.move()
 
     def feed(
         self, t: int, x1: int, y1: int, z1: int, x2: int, y2: int, z2: int

@@ -54,7 +54,8 @@ RESET_CAUSES = (
 )
 
 # With what `detail` is: restart: number of the reset cause; fault_*, suspect_*: place of the sensor
-# in the configuration; clock_set: seconds the clock was moved by; the others: 0.
+# in the configuration, -1 for what counts traffic; clock_set: seconds the clock was moved by; the
+# others: 0.
 EVENTS = (
     "restart",
     "tamper",

@@ -14,12 +14,16 @@ from citynode.errors import CitynodeError
 
 VERBS = (
     "boards",
+    "profile",
     "image",
     "flash",
     "provision",
+    "bench",
+    "selftest",
     "export",
     "command",
     "fleet",
+    "calibrate",
     "monitor",
     "decode",
     "ports",

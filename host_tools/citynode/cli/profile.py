@@ -143,6 +143,11 @@ def _sensor_table(profile: Profile) -> Table:
     for sensor in profile.sensors:
         each = _seconds(sensor.interval_s or profile.interval_s)
         table.add_row(sensor.chip, _place(sensor), each, ", ".join(sensor.driver.fields))
+    if profile.traffic is not None:
+        for way, number, address in profile.traffic.places():
+            on = {"i2c": f"I2C {number} 0x{address:02x}", "uart": f"serial port {number}"}
+            place = on.get(way, f"terminal {number}")
+            table.add_row(profile.traffic.sensor, place, "all the time", "vehicles")
     return table
 
 

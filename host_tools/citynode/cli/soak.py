@@ -1,7 +1,6 @@
 """`citynode soak`: watch running nodes for a while and tell whether anything was lost."""
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +16,13 @@ from citynode import identity
 from citynode.cli import parts
 from citynode.errors import CitynodeError
 from citynode.link import ports
+from citynode.soak import times
 from citynode.soak.account import Account
 from citynode.soak.listener import Address
 from citynode.soak.verdict import Plan
 from citynode.soak.watch import Watcher
 
 _SILENCE_S = 900.0
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +31,14 @@ def register(app: typer.Typer) -> None:
 
 
 def soak_command(
+    plan: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PLAN",
+            show_default=False,
+            help="Plan: smoke, night, city, or a TOML file.",
+        ),
+    ] = None,
     port: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,7 +50,10 @@ def soak_command(
             help="Port, glob, URL, or several with commas; repeatable.",
         ),
     ] = None,
-    duration: Annotated[str, typer.Option(help="How long: 90s, 10m, 24h, 7d.")] = "10m",
+    duration: Annotated[
+        str | None,
+        typer.Option(show_default="10m, or the plan's", help="How long: 90s, 10m, 24h, 7d."),
+    ] = None,
     broker: parts.BrokerAddress = None,
     identity_file: parts.BrokerLogin = None,
     ca: parts.BrokerCa = None,
@@ -55,38 +65,97 @@ def soak_command(
         ),
     ] = None,
     heap_loss: Annotated[
-        float, typer.Option(min=0, help="Bytes of heap that a node may lose in an hour.")
-    ] = 1024,
+        float | None,
+        typer.Option(
+            min=0, show_default="1024", help="Bytes of heap that a node may lose in an hour."
+        ),
+    ] = None,
     log: Annotated[
-        Path | None, typer.Option(show_default=False, help="Events as JSON lines, appended.")
+        Path | None,
+        typer.Option(show_default=False, help="Events as JSON lines, appended; a plan's: anew."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per node.")] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=0xFFFFFFFF, show_default="the plan's", help="Decides all chance of a plan."
+        ),
+    ] = None,
+    cell: Annotated[
+        int | None,
+        typer.Option(min=1, show_default="all", help="Run this cell of a plan alone."),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=256, help="Cells of a plan that run at a time, here.")
+    ] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", show_default=False, help="Dask scheduler to run a plan's cells on."
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(show_default=False, help="A plan's verdict as JUnit XML.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(show_default=False, help="A plan's report as one HTML file.")
+    ] = None,
 ) -> None:
     """Count what running nodes accept and deliver, restarts and heap; give a verdict.
 
-    Without a broker only the ports are watched.
-    Nothing is reset or interrupted. Ends with 0 if all nodes passed, 1 if
-    one failed, 2 if it was interrupted: the verdict is then on what was seen.
+    A plan says which nodes, virtual or real, what is done to them, and what they have to meet.
+    Without one, ports and broker are watched (without a broker the ports only), and nothing is
+    reset or interrupted. Ends with 0 if all nodes passed, 1 if one failed, 2 if it was
+    interrupted: the verdict is then on what was seen.
     """
+    if plan is not None:
+        if any(each is not None for each in (port, silence, heap_loss)):
+            raise CitynodeError(
+                "ports and limits of a plan are in its file",
+                "leave out --ports, --silence and --heap-loss",
+            )
+        from citynode.cli.soak_plan import Way, run_plan  # virtual boards cost their imports
+
+        at = None if broker is None else broker_address(broker, identity_file, ca)
+        run_plan(
+            plan,
+            Way(
+                seed=seed,
+                cell=cell,
+                duration_s=None if duration is None else seconds(duration, "--duration"),
+                processes=processes,
+                dask=dask,
+                log=log,
+                junit=junit,
+                report=report,
+                as_json=as_json,
+                broker=at,
+            ),
+        )
+        return
+    if any(each is not None for each in (seed, cell, dask, junit, report)):
+        raise CitynodeError(
+            "--seed, --cell, --dask, --junit and --report are for plans", "give a plan"
+        )
     selected = ports.select(port or ())
     if not selected and broker is None:
         raise CitynodeError("nothing to watch", "give --ports, or --broker, or both")
-    duration_s = seconds(duration, "--duration")
-    plan = Plan(
+    duration_s = seconds(duration or "10m", "--duration")
+    watched = Plan(
         duration_s,
         min(_SILENCE_S, duration_s * 2 / 3) if silence is None else seconds(silence, "--silence"),
-        heap_loss=heap_loss,
+        heap_loss=1024.0 if heap_loss is None else heap_loss,
     )
     address = None if broker is None else broker_address(broker, identity_file, ca)
     with Watcher(selected, address, log) as watcher:
         try:
-            watch(watcher, plan, quiet=as_json)
+            watch(watcher, watched, quiet=as_json)
         except KeyboardInterrupt:
-            show(watcher.results(plan), as_json=as_json)
+            show(watcher.results(watched), as_json=as_json)
             raise CitynodeError(
                 "interrupted", "the verdict is on what was seen until then"
             ) from None
-        rows = watcher.results(plan)
+        rows = watcher.results(watched)
     if watcher.broker_losses:
         print(
             f"citynode: the broker was away {watcher.broker_losses} times; what it got before we "
@@ -98,10 +167,10 @@ def soak_command(
 
 def seconds(text: str, option: str) -> float:
     """Return a duration like 90s, 10m, 24h or 7d in seconds; raises CitynodeError."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", text.strip())
-    if found is None or float(found[1]) == 0:
+    found = times.seconds(text)
+    if found is None:
         raise CitynodeError(f"{option} {text!r} is no duration", "write 90s, 10m, 24h or 7d")
-    return float(found[1]) * _UNITS[found[2]]
+    return found
 
 
 def watch(watcher: Watcher, plan: Plan, *, quiet: bool = False) -> None:

@@ -223,8 +223,9 @@ class MicroPythonApp:
         stdout, stdout_far = socket.socketpair()
         heap = self._chip.heap_size * _WORDS + _OWN_HEAP
         lines = (rpc_far.fileno(), flash_far.fileno())
+        # Equally long whatever is open already: the text is in the interpreter's heap.
         script = _START.format(
-            upy=str(upy()), rpc=str(lines[0]), flash=str(lines[1]), first=self._first_module
+            upy=str(upy()), rpc=f"{lines[0]:06}", flash=f"{lines[1]:06}", first=self._first_module
         )
         try:
             self._process = subprocess.Popen(
