@@ -3,6 +3,7 @@
 import ast
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import citynode.virtual
@@ -208,6 +209,41 @@ tell('pin')
                 assert 0 <= at - int(line.split()[1]) * US <= 2 * FEW
         times = [int(line.split(" ", 1)[0]) for line in rack.events.lines]
         assert times == sorted(times)
+
+
+def test_pins_are_set_at_their_times_though_nobody_waits_for_it(racks):
+    program = """
+import time
+from machine import Pin
+pin = Pin(4, Pin.OUT)
+def flicker():
+    for _ in range(500):
+        pin(1)
+        pin(0)
+flicker()
+print('flickered')
+pin(1)
+time.sleep(5)
+pin(0)
+start = time.ticks_us()
+flicker()
+print('took', time.ticks_diff(time.ticks_us(), start))
+"""
+    with racks(program) as rack:
+        edges = []
+        clock = rack.engine.clock
+        part(rack, Pins).watch(4, lambda level: edges.append((clock.now_ns(), level)))
+        rack.engine.run(until=6 * NS)
+        assert [level for _, level in edges] == [1, 0] * 1001
+        steps = [after - at for (at, _), (after, _) in pairwise(edges)]
+        call = steps[0]
+        assert 0 < call <= START // 10
+        assert steps[:1000] == [call] * 1000
+        assert 0 <= steps[1000] - 5 * NS <= call
+        assert steps[1002:] == [call] * 999
+        (at, _), (_, line) = told(rack)[:2]
+        assert edges[999][0] <= at <= edges[1000][0]
+        assert line == f"took {1001 * call // US}"
 
 
 def test_ticks_wrap_as_on_the_chip(racks):

@@ -70,7 +70,10 @@ class VirtualEngine(Engine):
 
         This is for who would ask for a call at `ns` otherwise, as the last thing that it does.
         """
-        if self.next_ns() <= ns or self._posted or self._stopping.is_set():
+        for queue in (self._timers, self._own):
+            if queue and queue[0][0] <= ns and _next(queue) <= ns:
+                return False
+        if self._posted or self._stopping.is_set():
             return False
         self._rounds += 1
         if self._rounds >= _LOOK_EACH or (self._condition is not None and self._condition()):

@@ -100,10 +100,15 @@ def perform(handlers: dict[str, Handler], text: bytes, blob: bytes) -> tuple[int
         return _ERROR, [type(error).__name__, str(error)]
 
 
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def encode(value: Value) -> tuple[bytes, bytes]:
     """Return the JSON and the bytes of a value."""
+    if isinstance(value, bytes):
+        return b'{"b":%d}' % len(value), value
     blob = bytearray()
-    return json.dumps(_mark(value, blob), separators=(",", ":")).encode(), bytes(blob)
+    return _to_json(_mark(value, blob)).encode(), bytes(blob)
 
 
 def _fill(arguments: list[object], blob: bytes) -> list[object]:

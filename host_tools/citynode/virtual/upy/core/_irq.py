@@ -6,6 +6,9 @@ import ffi
 import micropython
 
 _handlers = {}
+_PINS = 100  # channels from here on are pins
+_PINS_END = 200
+edges = False  # whether a pin interrupts
 _callbacks = []  # must stay referenced for as long as the program runs
 _SIGUSR1 = 10 if not hasattr(micropython, "_darwin") else 30
 # What the interpreter stops its other threads with for a collection (SIGRTMIN + 5 of Linux), and
@@ -16,10 +19,12 @@ _SIGACTION_SIZE, _MASK_AT = 152, 8
 
 def attach(channel, fn):
     """Have `fn(value)` called for every interrupt of the channel; None detaches it."""
+    global edges
     if fn is None:
         _handlers.pop(channel, None)
     else:
         _handlers[channel] = fn
+    edges = any(_PINS <= each < _PINS_END for each in _handlers)
 
 
 def run(handler, argument):

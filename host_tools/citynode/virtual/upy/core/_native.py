@@ -34,3 +34,8 @@ except ImportError:
 def next_life(facts):
     """Wait for the program's start, and return the facts that hold then."""
     return facts
+
+
+def device(partition):
+    """Return what a file system reads and writes a partition by."""
+    return partition

@@ -96,6 +96,27 @@ def _call(name, *args):
     return value
 
 
+# In virtual time others take the place of these.
+
+
+def pin_get(pin):
+    return call("pin.get", pin)
+
+
+def pin_set(pin, level):
+    call("pin.set", pin, level)
+
+
+def spi_transfer(sck, mosi, miso, data):
+    """Return what comes back on an SPI bus."""
+    return call("spi.transfer", sck, mosi, miso, data)
+
+
+def spi_write(sck, mosi, miso, data):
+    """Write to an SPI bus, whatever comes back."""
+    call("spi.transfer", sck, mosi, miso, data)
+
+
 def _fill(value, answer, at):
     if isinstance(value, dict):
         size = value["b"]

@@ -135,7 +135,7 @@ def _mount(main):
         blocks = bytearray(64)
         bdev.readblocks(0, blocks, 0)
         fat = bytes(blocks[54:59]) == b"FAT16" or b"MSDOS" in bytes(blocks[:16])
-        fs = os.VfsFat(bdev) if fat else os.VfsLfs2(bdev, mtime=False)
+        fs = os.VfsFat(bdev) if fat else os.VfsLfs2(_native.device(bdev), mtime=False)
         os.mount(fs, "/")
     except OSError:
         main["inisetup"] = inisetup

@@ -1,9 +1,10 @@
 """Virtual time: the clock stands still while the program computes, and all waiting is the host's.
 
-`virtual/soc/lockstep.py` is the other end and has the format. The board's time is kept here, and
-goes on by `_COST` with each look at the clock and each call, so that a loop which waits for a time,
-a pin or a register ends. Up to `_horizon` nothing can happen elsewhere: so far the clock may be
-looked at without asking the host.
+`virtual/soc/lockstep.py` is the other end, `virtual/soc/lockline.py` has the format. The board's
+time is kept here, and goes on by `_COST` with each look at the clock and each call, so that a loop
+which waits for a time, a pin or a register ends. Up to `_horizon` nothing can happen elsewhere: so
+far the clock may be looked at without asking the host. Calls that nothing answers are posted: they
+go, each with its time, with the next one that is answered.
 
 This module takes the place of parts of `_rpc`, `_native` and `_clock` before others import them.
 """
@@ -15,31 +16,42 @@ import builtins
 import json
 import micropython
 import sys
+from micropython import const
 from struct import pack_into, unpack_from
 
-_COST = 10_000  # ns: what a look at the clock or a call takes, with the bytecode around it
+_COST = const(10_000)  # ns: what a look at the clock or a call takes, with the bytecode around it
 # How far the clock may be looked at beyond the horizon: the latency of a soft interrupt.
-_SLACK = 200_000
-_FOREVER = -1
-_MS = 1_000_000
+_SLACK = const(200_000)
+_MS = const(1_000_000)
 # Calls that only read what the host says the change of (`_NETWORK`), or other calls of that kind.
 _STEADY = ("wlan.isconnected", "wlan.status")
 _NONE = object()
-_IRQ, _INTERRUPT, _NETWORK = 1, 2, 4
-_HEAD = 26
-_REST = _HEAD - 4  # what of an answer's length is in its head
+_IRQ, _INTERRUPT, _NETWORK = const(1), const(2), const(4)
 _TWICE = (0, 0)
+# What is posted, beside levels of a pin (0, 1); from _GET on it is answered.
+_SPI, _GET, _TRANSFER, _WAIT, _SYNC = const(2), const(3), const(4), const(5), const(6)
+_REQUEST = const(26)  # bytes before what is posted
+_POSTED = const(12)  # bytes before the data of each
+_ANSWER = const(26)
+_REST = const(22)  # what of an answer's length is in its head
+_SPACE = const(4096)
+_ROOM = const(3500)  # bytes that may be posted: the rest is for the call that is answered
+_LONGEST = const(300)  # bytes of an SPI transfer that is not a call like others
 
 _file = open(int(sys.argv[0]), "r+b")
 _read_into = _file.readinto
 _read = _file.read
 _write = _file.write
-_head = bytearray(_HEAD)
+_out = bytearray(_SPACE)
+_out_view = memoryview(_out)
+_head = bytearray(_ANSWER)
 calls = 0  # of the hardware
 _now = 0  # ns since the start of the board
 _horizon = 0
-_cost = 0  # `_COST` once the program runs
+_limit = 0  # of looks at the clock
+cost = 0  # `_COST` once the program runs
 _fed = 0  # when the watchdog was fed, if the host does not know yet
+_size = _REQUEST  # where what is posted ends
 _known = {}  # answers of steady calls
 printed = False  # whether there is output that the host has not put a time to
 _scheduled = False  # whether `_take` is to run
@@ -47,20 +59,31 @@ _late = False  # whether there was no room for it
 sockets_changed = False  # whether the host knows of sockets what is not known here
 
 
-def _exchange(items, blob=b""):
+def exchange(items, blob=b""):
     """Ask the host; its answer moves the clock."""
-    global _now, _horizon, _fed, printed
+    global _now, _horizon, _limit, _fed, _size, printed
     text = json.dumps(items).encode()
-    message = bytearray(24)
-    pack_into("<IQQI", message, 0, 20 + len(text) + len(blob), _now, _fed, len(text))
-    _fed = 0
-    printed = False
     # No jump from here until the answer is there: what a program has scheduled may run at a jump,
     # and may ask the host itself.
-    _write(message + text + blob)
+    pack_into(
+        "<IQQIH",
+        _out,
+        0,
+        _size - 4 + len(text) + len(blob),
+        _now,
+        _fed,
+        len(text),
+        _size - _REQUEST,
+    )
+    message = bytes(_out_view[:_size]) + text + blob
+    _size = _REQUEST
+    _fed = 0
+    printed = False
+    _write(message)
     _read_into(_head)
     length, _now, _horizon, flags, status, size = unpack_from("<IQQBBI", _head, 0)
     answer = _read(length - _REST)
+    _limit = _horizon + _SLACK
     value = None
     if size:
         value = json.loads(answer[:size])
@@ -71,6 +94,25 @@ def _exchange(items, blob=b""):
     if status:
         _fail(status, value)
     return value
+
+
+def _swap():
+    """Send what is posted, of which the last is answered; return the bytes of that answer."""
+    global _now, _horizon, _limit, _fed, _size, printed
+    # No jump here either.
+    pack_into("<IQQIH", _out, 0, _size - 4, _now, _fed, 0, _size - _REQUEST)
+    message = _out_view[:_size]
+    _size = _REQUEST
+    _fed = 0
+    printed = False
+    _write(message)
+    _read_into(_head)
+    length, _now, _horizon, flags, _, _ = unpack_from("<IQQBBI", _head, 0)
+    answer = _read(length - _REST)
+    _limit = _horizon + _SLACK
+    if flags:
+        _deliver(flags)
+    return answer
 
 
 def _fail(status, value):
@@ -103,11 +145,14 @@ def _take(_):
     _irq._take(None)
 
 
+# -- calls ------------------------------------------------------------------------------------
+
+
 def call(name, a=_NONE, b=_NONE, c=_NONE, d=_NONE, e=_NONE, f=_NONE, g=_NONE):
     """Call the host's handler `name`; its OSError or other exception is raised here."""
     global _now, _fed
     if name == "wdt.feed":
-        _now += _cost
+        _now += cost
         _fed = _now
         return None
     if name in _STEADY:
@@ -122,7 +167,7 @@ def _call(name, a=_NONE, b=_NONE, c=_NONE, d=_NONE, e=_NONE, f=_NONE, g=_NONE):
     locked = _heap.depth and _heap.release()
     calls += 1
     try:
-        _now += _cost
+        _now += cost
         items = [name]
         blob = b""
         for arg in (a, b, c, d, e, f, g):
@@ -134,7 +179,7 @@ def _call(name, a=_NONE, b=_NONE, c=_NONE, d=_NONE, e=_NONE, f=_NONE, g=_NONE):
                 blob += arg
             else:
                 items.append(arg)
-        return _exchange(items, blob)
+        return exchange(items, blob)
     finally:
         if locked:
             _heap.restore(locked)
@@ -143,21 +188,73 @@ def _call(name, a=_NONE, b=_NONE, c=_NONE, d=_NONE, e=_NONE, f=_NONE, g=_NONE):
 def _steady(name):
     """Return what a steady call has answered since the last change, or ask."""
     global _now
-    if name in _known and _now + _cost < _horizon:
-        _now += _cost
+    if name in _known and _now + cost < _horizon:
+        _now += cost
         return _known[name]
     value = _known[name] = _call(name)
     return value
 
 
-def _ask(items):
-    """Ask without cost; the heap is open meanwhile."""
-    locked = _heap.depth and _heap.release()
-    try:
-        _exchange(items)
-    finally:
-        if locked:
-            _heap.restore(locked)
+def _posts():
+    """Tell whether a call may be posted: nobody must be told of it at once."""
+    return not (printed or _irq.edges or _now >= _limit or _size > _ROOM)
+
+
+def _has_posted():
+    """Note that from now on something may happen by what was posted."""
+    global _horizon, _limit
+    if _now < _horizon:
+        _horizon = _now
+        _limit = _now + _SLACK
+
+
+def pin_set(pin, level):
+    global _now, _size, calls
+    if not _posts():
+        _call("pin.set", pin, level)
+        return
+    calls += 1
+    _now += cost
+    pack_into("<QBBH", _out, _size, _now, pin, level, 0)
+    _size += _POSTED
+    _has_posted()
+
+
+def pin_get(pin):
+    global _now, _size, calls
+    if _heap.depth:
+        return _call("pin.get", pin)
+    calls += 1
+    _now += cost
+    pack_into("<QBBH", _out, _size, _now, pin, _GET, 0)
+    _size += _POSTED
+    return _swap()[0]
+
+
+def spi_write(sck, mosi, miso, data):
+    if len(data) > _LONGEST or _heap.depth or not _posts():
+        _call("spi.transfer", sck, mosi, miso, data)
+        return
+    _post_spi(_SPI, sck, mosi, miso, data)
+    _has_posted()
+
+
+def spi_transfer(sck, mosi, miso, data):
+    if len(data) > _LONGEST or _heap.depth:
+        return _call("spi.transfer", sck, mosi, miso, data)
+    _post_spi(_TRANSFER, sck, mosi, miso, data)
+    return _swap()
+
+
+def _post_spi(what, sck, mosi, miso, data):
+    # No jump: the message would not be whole.
+    global _now, _size, calls
+    calls += 1
+    _now += cost
+    size = len(data)
+    pack_into("<QBBHbb", _out, _size, _now, sck & 0xFF, what, size + 2, mosi, miso)
+    _out_view[_size + _POSTED + 2 : _size + _POSTED + 2 + size] = data
+    _size += _POSTED + 2 + size
 
 
 # -- time -------------------------------------------------------------------------------------
@@ -166,10 +263,23 @@ def _ask(items):
 def us():
     """Return the microseconds since the board's start."""
     global _now
-    _now += _cost
-    if _now >= _horizon + _SLACK or printed:
-        _ask(["sync"])
+    _now += cost
+    if _now >= _limit or printed:
+        _sync()
     return _now // 1000
+
+
+def _sync():
+    """Hear what has happened up to now."""
+    global _size
+    locked = _heap.depth and _heap.release()
+    try:
+        pack_into("<QBBH", _out, _size, _now, 0, _SYNC, 0)
+        _size += _POSTED
+        _swap()
+    finally:
+        if locked:
+            _heap.restore(locked)
 
 
 def now_ns():
@@ -205,10 +315,18 @@ def wait_until(ns):
 
 def await_news(ns):
     """Wait as `wait_until`, for what may come without a time that is known before."""
+    global _size
     if _late:
         _deliver(_IRQ)
     else:
-        _ask(["wait", ns])
+        locked = _heap.depth and _heap.release()
+        try:
+            pack_into("<QBBHq", _out, _size, _now, 0, _WAIT, 8, ns)
+            _size += _POSTED + 8
+            _swap()
+        finally:
+            if locked:
+                _heap.restore(locked)
     for _ in _TWICE:  # a jump, where soft interrupts come out
         pass
 
@@ -228,10 +346,13 @@ def rest_ms(ms):
     """Wait until the clock shows `ms` milliseconds more (None, below 0: for ever)."""
     if ms is None or ms < 0:
         while True:
-            wait_until(_FOREVER)
+            wait_until(FOREVER)
     until = (_now // _MS + ms) * _MS
     while _now < until:
         wait_until(until)
+
+
+FOREVER = -1
 
 
 class Time:
@@ -252,120 +373,24 @@ class Time:
         sleep_ns(us * 1000)
 
 
-# -- the port's input -------------------------------------------------------------------------
-
-_stdin = _native.stdin
-
-
-_print = builtins.print
-
-
-def print(*args, **kwargs):
-    global printed
-    printed = True
-    _print(*args, **kwargs)
-
-
-_write_out = _native.write
-
-
-def write(data):
-    global printed
-    printed = True
-    return _write_out(data)
-
-
-class Stdin:
-    """The port's input as bytes."""
-
-    @staticmethod
-    def _await():
-        while not _native.input_ready():
-            wait_until(_FOREVER)
-
-    def read(self, size):
-        data = b""
-        while len(data) < size:
-            self._await()
-            data += _stdin.read(1)
-        return data
-
-    def readinto(self, buf):
-        view = memoryview(buf)
-        for i in range(len(view)):
-            self._await()
-            _stdin.readinto(view[i : i + 1])
-        return len(view)
-
-
-# -- starts of the program --------------------------------------------------------------------
-
-
-def next_life(facts):
-    """Return in a child for each start of the program, with the facts that hold then."""
-    global _cost
-    import ffi
-
-    libc = ffi.open(None)
-    fork = libc.func("i", "fork", "")
-    waitpid = libc.func("i", "waitpid", "ipi")
-    getpid = libc.func("i", "getpid", "")
-    while True:
-        _exchange(["life"])
-        child = fork()
-        if child == 0:
-            break
-        waitpid(child, None, 0)
-        _native.gc.collect()
-    _die_with_parent()
-    _exchange(["born", getpid()])
-    facts = json.loads(call("app.facts"))
-    _clock._offset_ns = facts["clock_offset_ns"]
-    import random
-
-    random.seed()
-    _cost = _COST
-    return facts
-
-
-def _die_with_parent():
-    """A board whose host dies has lost its power: PR_SET_PDEATHSIG, SIGKILL (Linux)."""
-    import ffi
-
-    try:
-        ffi.open(None).func("i", "prctl", "iLLLL")(1, 9, 0, 0, 0)
-    except OSError:
-        pass
-
-
-def begin(uptime_us, offset_ns):
-    """Take over the time of day; the time since the start came with the first answer."""
-    _die_with_parent()
-    import _facade
-    import _select
-    import _sockets
-    import _threads
-
-    _facade.module("select", _select)
-    _facade.module("socket", _sockets)
-    _facade.module("_thread", _threads)
-    builtins.print = print
-
-
 _rpc.call = call
+_rpc.pin_get = pin_get
+_rpc.pin_set = pin_set
+_rpc.spi_write = spi_write
+_rpc.spi_transfer = spi_transfer
 # The modules in the place of C code take bytes too, and each collection takes real time.
 _heap.per_byte = 16
 
 import _clock  # noqa: E402
 import _irq  # noqa: E402
 
-_native.next_life = next_life
+_native.time = Time
 _clock.us = us
 _clock.bus_us = _bus_us
 _clock.spend_us = _spend_us
 _clock.doze_us = _doze_us
-_clock.start = begin
 _irq.start = lambda: call("irq.ready")
-_native.time = Time
-_native.stdin = Stdin()
-_native.write = write
+
+import _device  # noqa: E402, F401
+import _lives  # noqa: E402, F401
+import _port  # noqa: E402, F401

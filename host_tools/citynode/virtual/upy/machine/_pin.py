@@ -3,7 +3,7 @@
 import _irq
 import _wake
 from _native import time
-from _rpc import call
+from _rpc import call, pin_get, pin_set
 
 _CHANNEL = 100
 _ETIMEDOUT = 116
@@ -82,18 +82,17 @@ class Pin:
         return self._id
 
     def __call__(self, *value):
-        return self.value(*value)
-
-    def value(self, *value):
         if not value:
-            return call("pin.get", self._id)
-        call("pin.set", self._id, int(bool(*value)))
+            return pin_get(self._id)
+        pin_set(self._id, int(bool(*value)))
+
+    value = __call__
 
     def on(self):
-        call("pin.set", self._id, 1)
+        pin_set(self._id, 1)
 
     def off(self):
-        call("pin.set", self._id, 0)
+        pin_set(self._id, 0)
 
     def toggle(self):
         call("pin.toggle", self._id)

@@ -1,7 +1,7 @@
 """`machine.SPI` and `machine.SoftSPI` of the ESP32 port."""
 
 import _facts
-from _rpc import call
+from _rpc import spi_transfer, spi_write
 
 from machine._bus import now_us, spend
 from machine._pin import input_only, number
@@ -41,21 +41,21 @@ class _Spi:
         view[:] = self._transfer(bytes([write & 0xFF] * len(view)))
 
     def write(self, buf):
-        self._transfer(buf.encode() if isinstance(buf, str) else buf)
+        self._transfer(buf.encode() if isinstance(buf, str) else buf, spi_write)
 
     def write_readinto(self, write_buf, read_buf):
         if len(write_buf) != len(read_buf):
             raise ValueError("buffers must be the same length")
         memoryview(read_buf)[:] = self._transfer(write_buf)
 
-    def _transfer(self, data):
+    def _transfer(self, data, transfer=spi_transfer):
         start = now_us()
         data = bytes(data)
         if self._firstbit:
             data = _reversed(data)
-        answer = call("spi.transfer", self._sck, self._mosi, self._miso, data)
+        answer = transfer(self._sck, self._mosi, self._miso, data)
         spend(start, len(data) * 8, self._baudrate)
-        return bytes(_reversed(answer)) if self._firstbit else answer
+        return bytes(_reversed(answer)) if answer and self._firstbit else answer
 
 
 class SPI(_Spi):
@@ -147,12 +147,12 @@ class SPI(_Spi):
     def deinit(self):
         self._open = False
 
-    def _transfer(self, data):
+    def _transfer(self, data, transfer=spi_transfer):
         if not self._open:
             raise OSError("transfer on deinitialized SPI")
         if not len(data) * 8 // self._bits:
             raise ValueError("buffer too short")
-        return super()._transfer(data)
+        return super()._transfer(data, transfer)
 
 
 def _reachable(baudrate):
