@@ -15,10 +15,10 @@ from citynode.image.otadata import (
     VALID,
     record,
 )
-from citynode.image.partitions import Partition
+from citynode.image.partitions import TABLE_OFFSET, Partition
 from citynode.virtual.soc.boot import BootChain, boot
 from citynode.virtual.soc.chip import CHIPS
-from citynode.virtual.soc.flash import NorFlash
+from citynode.virtual.soc.flash import SECTOR_SIZE, NorFlash
 from elf_images import app, merged, second_stage
 
 MIB = 1 << 20
@@ -291,6 +291,17 @@ def test_deep_sleep_ends_in_the_app_that_slept(slots):
     assert chain("deepsleep").app.running.label == "ota_1"
     assert states(flash)[1].state == PENDING_VERIFY
     assert chain("ext").app.running.label == "ota_0"
+
+
+def test_a_wake_up_sees_what_was_written_during_the_sleep(slots):
+    flash, chain = slots(record(1, VALID))
+    chain("poweron")
+    woken = chain("deepsleep")
+    flash.program(flash.size - SECTOR_SIZE, bytes(8))  # a file system's business
+    assert chain("deepsleep") == woken
+    flash.erase_sector(TABLE_OFFSET)
+    assert woken.app.partitions
+    assert not chain("deepsleep").app.partitions
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,23 @@ ROM's lines alone. Source of the checks: ESP-IDF Programming Guide, "Application
 "Bootloader"; the texts are those of the second stage.
 """
 
+from array import array
 from dataclasses import dataclass, replace
 
 from citynode.image import esp_image, micropython, partitions
 from citynode.image.esp_image import Header, Image, ImageError
 from citynode.image.micropython import MicroPython
-from citynode.image.partitions import TABLE_OFFSET, Partition, PartitionError
+from citynode.image.partitions import (
+    DATA_OTA,
+    TABLE_OFFSET,
+    TYPE_APP,
+    Partition,
+    PartitionError,
+)
 from citynode.virtual.soc.addresses import ADDRESSES, within
 from citynode.virtual.soc.bootslots import AppSlots, OtaDataError
 from citynode.virtual.soc.chip import Chip
-from citynode.virtual.soc.flash import NorFlash
+from citynode.virtual.soc.flash import SECTOR_SIZE, NorFlash
 from citynode.virtual.soc.romboot import load_second_stage
 
 _LOADER_ROUND_MS = 60  # the second stage gives up at once and restarts the chip
@@ -79,13 +86,34 @@ class BootChain:
         self._flash = flash
         self._chip = chip
         self._slept: Partition | None = None
+        self._woken: tuple[array[int], Partition, BootResult] | None = None
 
     def __call__(self, reset_cause: str) -> BootResult:
         """Boot after a reset."""
-        again = self._slept if reset_cause == "deepsleep" else None
-        result = boot(self._flash, self._chip, reset_cause, again)
+        if reset_cause == "deepsleep" and self._slept is not None:
+            result = self._again(self._slept)
+        else:
+            result = boot(self._flash, self._chip, reset_cause)
         self._slept = result.app.running if result.app is not None else None
         return result
+
+    def _again(self, app: Partition) -> BootResult:
+        """Boot what slept, from what is known of it if nothing of the flash was written since."""
+        flash = self._flash
+        if self._woken is not None and flash.hook is None:
+            changes, before, result = self._woken
+            if before == app and changes == flash.changes[: len(changes)]:
+                return result
+        result = boot(flash, self._chip, "deepsleep", app)
+        if result.app is not None:
+            end = max(each.end for each in (app, *result.app.partitions) if _is_read(each))
+            self._woken = flash.changes[: -(-end // SECTOR_SIZE)], app, result
+        return result
+
+
+def _is_read(partition: Partition) -> bool:
+    """Tell whether the boot chain reads a partition; what is before them it may read too."""
+    return partition.type == TYPE_APP or partition.subtype == DATA_OTA
 
 
 def boot(

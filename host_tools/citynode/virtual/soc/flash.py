@@ -22,7 +22,8 @@ class NorFlash:
     """The flash in a file of exactly `size` bytes, made of 0xFF where there is none.
 
     The file is the plain image at any moment, also for others that read it, and also after this
-    process was killed. `hook(operation, address, length)` is called before each "read", each
+    process was killed. `changes` counts for each sector how often it was programmed or erased.
+    `hook(operation, address, length)` is called before each "read", each
     "program" of a page and each "erase" of a sector; what it raises stops the operation there.
     Raises CitynodeError when the file cannot be used.
     """
@@ -33,6 +34,7 @@ class NorFlash:
         self.path = path
         self.size = size
         self.erase_counts = array("L", [0]) * (size // SECTOR_SIZE)
+        self.changes = array("L", [0]) * (size // SECTOR_SIZE)
         self.hook: Hook | None = None
         # The status registers keep their bits without power, as the cells do.
         self.status = bytearray(_STATUS)
@@ -91,6 +93,7 @@ class NorFlash:
                 self.hook("erase", start, SECTOR_SIZE)
             self._cells[start : start + SECTOR_SIZE] = _BLANK
             self.erase_counts[sector] += 1
+            self.changes[sector] += 1
 
     def erase_all(self) -> None:
         """Erase the whole chip."""
@@ -111,6 +114,8 @@ class NorFlash:
             kept = int.from_bytes(old, "little") & int.from_bytes(data, "little")
             data = kept.to_bytes(len(old), "little")
         self._cells[address:end] = data
+        for sector in range(address // SECTOR_SIZE, (end - 1) // SECTOR_SIZE + 1):
+            self.changes[sector] += 1
 
 
 _BLANK = b"\xff" * SECTOR_SIZE
