@@ -32,7 +32,7 @@ from citynode.virtual.soc.storage import Storage
 ExitKind = Literal["reset", "deepsleep", "task_wdt", "panic", "bootloader"]
 
 # Heap (bytes) that the modules of the virtual board may take beside the chip's own.
-_OWN_HEAP = 1_500_000
+_OWN_HEAP = 400_000
 # The unix port's words are twice as wide as the chip's: the same objects take twice the bytes.
 _WORDS = 2
 _EPOCH_2000_NS = 946_684_800 * 1_000_000_000  # where the chip's time of day starts

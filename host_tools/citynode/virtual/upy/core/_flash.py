@@ -8,20 +8,24 @@ Frames stay small for that (those beyond eleven words are taken from the heap).
 """
 
 import _native
+import ffi
 from array import array
+from uctypes import addressof
 
-_file = open(int(_native.sys.argv[1]), "r+b")
-_read_into = _file.readinto
-_write = _file.write
+_line = int(_native.sys.argv[1])
+_read_into = open(_line, "r+b").readinto
 _request = array("I", [0, 0, 0])
+_parts = array("L", [addressof(_request), 12, 0, 0])  # two of `struct iovec`
+_write = ffi.open(None).func("l", "writev", "ipi")
 _answer = bytearray(1)
 _ERASE, _PROGRAM = 0, 1
 _NOTHING = b""
 
 
 def _ask(data):
-    _write(_request)
-    _write(data)
+    _parts[2] = addressof(data)
+    _parts[3] = len(data)
+    _write(_line, _parts, 2)
     _read_into(_answer)
     return -_answer[0]
 
