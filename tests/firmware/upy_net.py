@@ -310,7 +310,7 @@ def test_wifi_comes_back_by_itself_and_a_new_failure_is_a_first_one():
         def note(wifi, wlan):
             states.append(wifi.up.is_set())
 
-        events = ((50, note), (100, lose), (105, note), (200, lose), (205, note))
+        events = ((50, note), (100, lose), (110, note), (200, lose), (210, note))
         _, wlan = join(node, [FAILED, FAILED, 1500], 300, *events)
         assert states == [True, True, True]
         assert node.counters.link_reconnects == 2

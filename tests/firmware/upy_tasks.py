@@ -36,7 +36,7 @@ def test_the_watchdog_is_fed_while_all_tasks_get_on():
                 progress.within(20000)
                 await node.clock.sleep_ms(19000)
 
-        assert supervised(node, 3600, one=steady, two=steady).longest_ms <= 5000
+        assert supervised(node, 3600, one=steady, two=steady).longest_ms <= 15000
         assert node.counters.crashes == 0
 
 
@@ -86,7 +86,7 @@ def test_a_task_that_ends_is_started_again_ever_more_rarely():
             dog = supervised(node, 400, crash=crash)
             assert [ms // 1000 for ms in steps(starts)] == [1, 2, 4, 8, 16, 32] + [60] * 5
             assert node.counters.crashes == len(starts)
-            assert dog.longest_ms <= 5000
+            assert dog.longest_ms <= 15000
             text = "ended" if ends else "crashed: ValueError: oops at: x"
             assert len([line for line in node.lines if text in line]) == len(starts)
 

@@ -5,7 +5,7 @@ import asyncio
 from node.core.log import describe
 from node.wire.const import const
 
-_CHECK_MS = const(5000)
+_CHECK_MS = const(15000)
 _RESTART_MS = const(1000)
 _LONGEST_RESTART_MS = const(60000)
 _SLACK_MS = const(30000)
@@ -54,16 +54,21 @@ class Supervisor:
 
     async def run(self, until) -> None:
         """Watch over the tasks until the Event `until`."""
-        while not until.is_set():
+        watch = asyncio.create_task(self._watch())
+        try:
+            await until.wait()
+        finally:
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        # A task of its own: a wait with a timeout would make one for each look.
+        while True:
             late = [p.name for p in self._progress if p.late]
             if late:
                 self._log.error("app", "no progress: " + " ".join(late))
             else:
                 self._feed()
-            try:
-                await asyncio.wait_for(until.wait(), _CHECK_MS / 1000)
-            except asyncio.TimeoutError:
-                pass
+            await self._clock.sleep_ms(_CHECK_MS)
 
     async def stop(self) -> None:
         """Cancel all tasks and wait for their end."""

@@ -5,7 +5,7 @@ import asyncio
 from node.wire.const import const
 
 _POLL_MS = const(100)
-_WATCH_MS = const(2000)
+_WATCH_MS = const(5000)
 _CONNECT_MS = const(20000)
 # The driver forgets why the attempt before this one failed only when one succeeds: what it says at
 # first may be that, and a scan takes so long.

@@ -19,6 +19,8 @@ _SETUP_US = const(50000)
 _AWAKE_US = const(2000)
 _SPIN_US = const(200)
 _LATE_US = const(20000)
+# No frame that the receiver catches ends sooner: a preamble's rest, sync word and header.
+_SHORTEST = const(12)  # symbols
 
 
 def symbol_us(sf: int, bw_khz: int) -> int:
@@ -116,6 +118,7 @@ class Radio:
             longest = window + airtime_us(sf, bw_khz, _LONGEST)
             limit = clock.ticks_add(clock.ticks_us(), longest + (longest >> 5) + _LATE_US)
             self._start_rx(longest)
+            await clock.sleep_ms(min(symbols, _SHORTEST) * symbol_us(sf, bw_khz) // 1000)
             while not self._received():
                 if clock.ticks_diff(clock.ticks_us(), limit) > 0:
                     raise RadioError("timeout")

@@ -324,7 +324,13 @@ class SX126x(Radio):
         return answer
 
     def _command(self, *parts: int) -> None:
-        self._transfer(len(parts), *parts)
+        self._wait_ready()
+        out = self._views[len(parts)][0]
+        for i in range(len(parts)):
+            out[i] = parts[i]
+        self._cs(0)
+        self._spi.write(out)
+        self._cs(1)
 
     def _get(self, opcode: int, count: int):
         return self._transfer(2 + count, opcode)[2:]
@@ -333,8 +339,7 @@ class SX126x(Radio):
         return self._transfer(4 + count, _READ_REGISTER, address >> 8, address & 0xFF)[4:]
 
     def _write(self, address: int, *values: int) -> None:
-        head = (_WRITE_REGISTER, address >> 8, address & 0xFF)
-        self._transfer(3 + len(values), *head, *values)
+        self._command(_WRITE_REGISTER, address >> 8, address & 0xFF, *values)
 
 
 DRIVER = SX126x
