@@ -11,6 +11,7 @@ from typing import Protocol
 
 _HEAD = struct.Struct("<III")
 _ERASE, _PROGRAM = range(2)
+_AT_ONCE = 1 << 13
 _EIO, _EINVAL = 5, 22
 
 
@@ -38,7 +39,7 @@ class FlashLine:
     def receive(self) -> bool:
         """Answer what can be read without waiting."""
         try:
-            data = self._sock.recv(1 << 16)
+            data = self._sock.recv(_AT_ONCE)
         except BlockingIOError:
             return True
         except OSError:
