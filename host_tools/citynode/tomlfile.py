@@ -89,7 +89,11 @@ def _known_keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[st
         current = _model_in(field.annotation) if field else None
     if not _is_model(current):
         return ["those of the examples"]
-    return [name for name, field in current.model_fields.items() if field.repr]  # type: ignore[attr-defined]
+    return [
+        field.alias or name
+        for name, field in current.model_fields.items()  # type: ignore[attr-defined]
+        if field.repr
+    ]
 
 
 def _is_model(thing: object) -> bool:

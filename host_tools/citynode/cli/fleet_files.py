@@ -322,20 +322,12 @@ def labels(
     options, shift = _options(profile_id, checksum), _offset(offset)
     if skip >= chosen.per_page:
         raise CitynodeError(f"a sheet has {chosen.per_page} labels", "give --skip less")
-    from citynode.fleet.labels import Label, Print, render  # fonts and PDF take a while to load
+    from citynode.fleet.labels import Print, label_of, render  # fonts and PDF take a while to load
 
     wanted = parts.wanted(node, batch, site, stage, status, where)
     with parts.open_fleet(fleet) as inventory:
         nodes = _in_service(inventory.chosen(wanted), wanted)
-        made = [
-            Label(
-                _qr(each, options, serial),
-                each.node_id,
-                (each.entry.dev_eui or each.entry.mac or "").upper(),
-                each.entry.site or "",
-            )
-            for each in nodes
-        ]
+        made = [label_of(each, options, serial=serial) for each in nodes]
         parts.write(output, render(made, chosen, Print(skip, shift, frame, font)))
         if not draft:
             inventory.stages(nodes, Stage.LABEL, Result.PASS, chosen.name)
@@ -348,15 +340,6 @@ def labels(
             f"{output}: {len(nodes)} label{'s' * (len(nodes) != 1)} on {sheets} "
             f"sheet{'s' * (sheets != 1)} of {chosen.maker} {chosen.name}; print it at 100 %"
         )
-
-
-def _qr(node: Node, options: tr005.Options, serial: bool) -> str:
-    if node.entry.dev_eui is None:
-        return node.node_id.upper()
-    join_eui = node.entry.join_eui or "0" * 16
-    return tr005.text(
-        node.entry.dev_eui, join_eui, options, node.node_id.upper() if serial else None
-    )
 
 
 def _options(profile_id: str, checksum: bool) -> tr005.Options:

@@ -252,6 +252,7 @@ class Tally:
                 round(strike.at_s, 3),
                 None if strike.until_s is None else round(strike.until_s, 3),
                 self._story(strike, end_s),
+                cell=None if strike.due.node is not None else f"cell-{strike.due.cell + 1}",
             )
             for strike in self.strikes
         ]
