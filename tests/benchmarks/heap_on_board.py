@@ -159,7 +159,7 @@ async def main():
     recorder = Recorder(spool, state, clock, crumb, counters, log)
     bus = Bus()
     make = lambda: BME280(bus, 0x76, clock)  # noqa: E731
-    channels = [Channel(Sensor(0, "bme280", 0x76, 0, 2), BME280.FIELDS, make, bus.recover)]
+    channels = [Channel(Sensor(0, "bme280", 0x76, 0, 2), BME280.FIELDS, make)]
     sampler = Sampler(channels, lambda: 3.7, INTERVAL_S, recorder, clock, counters, log)
 
     async def open_stream():

@@ -23,7 +23,7 @@ LORAWAN_PROGRAM = "lorawan_on_board.py"
 WORDS = 2
 IMPORT_LIMIT = 100 * 1024
 # Nothing of WiFi is loaded then, whose buffers take as much of the chip's memory.
-LORAWAN_IMPORT_LIMIT = 160 * 1024
+LORAWAN_IMPORT_LIMIT = 200 * 1024
 TOLERANCE = 1024  # what is in queues and on its way at the moment of the look
 LIMIT_S = 120
 
@@ -96,7 +96,7 @@ def test_the_free_heap_is_flat_over_ten_thousand_samples(told):
     flat(marks)
 
 
-def test_lorawan_is_imported_in_160_kib_and_its_heap_is_flat(tmp_path):
+def test_lorawan_is_imported_in_200_kib_and_its_heap_is_flat(tmp_path):
     start, marks, end = run(tmp_path, LORAWAN_PROGRAM)
     taken, most = start["imported"], start["imported"] * WORDS
     print(f"\nimport with node.hal.lorawan: {taken} bytes as on a chip, {most} at the most")

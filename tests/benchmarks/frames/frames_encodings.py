@@ -17,10 +17,16 @@ from kpn_senml import SenmlPack, SenmlRecord
 SENML_UNITS = {"°C": "Cel", "%": "%RH", "Pa": "Pa", "V": "V", "s": "s", "ppm": "ppm"}
 
 
+def sampled(kind, values):
+    """Return the fields that the records of a month have."""
+    return [field for field in FIELDS[kind] if field.name in values]
+
+
 def raws(kind, values):
     """Return the integers that our frames have."""
     return [
-        round(values[field.name] * field.num / field.den) - field.zero for field in FIELDS[kind]
+        round(values[field.name] * field.num / field.den) - field.zero
+        for field in sampled(kind, values)
     ]
 
 
@@ -38,7 +44,7 @@ def senml_cbor(kind, records):
     for name, value in (("seq", seq), ("status", status)):
         pack.add(SenmlRecord(name, value=value, time=t))
     for _, t, _, values in records:
-        for field in FIELDS[kind]:
+        for field in sampled(kind, values):
             unit = SENML_UNITS.get(field.unit, field.unit)
             named = {"unit": unit} if unit else {}
             value = values[field.name]
@@ -77,7 +83,7 @@ def cayenne(kind, records):
         lpp.add_unix_time(0, t)
         lpp.add_generic(1, seq)
         lpp.add_digital_input(2, status)
-        for channel, field in enumerate(FIELDS[kind], 3):
+        for channel, field in enumerate(sampled(kind, values), 3):
             _add(lpp, channel, field, values[field.name])
         whole += bytes(lpp)
     return whole
@@ -129,7 +135,7 @@ class Protobuf:
     def __call__(self, kind, records):
         """Return the message's bytes."""
         seq, t, status, values = records[0]
-        names = [field.name for field in FIELDS[kind]]
+        names = [field.name for field in sampled(kind, values)]
         if len(records) == 1:
             fields = dict(zip(names, raws(kind, values), strict=True))
             return self._record(seq=seq, t=t, status=status, **fields).SerializeToString()

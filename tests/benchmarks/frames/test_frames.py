@@ -55,7 +55,11 @@ def test_bytes_of_our_frames(months):
                 payload, last = wire_batches.pack([each[2] for each in run], 4000, packer)
                 assert last == n - 1
                 sizes.append(len(payload))
-            assert [record.values for record in decode(payload)] == [each[3] for each in run]
+            told = [
+                {name: value for name, value in record.values.items() if value is not None}
+                for record in decode(payload)
+            ]
+            assert told == [each[3] for each in run]
             print(f"  {n:2} records: {fmean(sizes):5.1f} bytes, {fmean(sizes) / n:4.1f} a record")
             assert name != "climate" or fmean(sizes) <= MARKS[n]
         for limit in LIMITS:
