@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+from citynode.frames import FIELDS
 from citynode.wire import frame
 from citynode.wire.cbor import UNDEFINED
 from citynode.wire.schema import CLIMATE, EVENT, HEALTH
@@ -83,8 +84,8 @@ def test_a_record_in_json_and_in_a_table(monkeypatch):
     assert first == {
         "record": "climate", "seq": 7, "t": 1_800_000_000, "time": "2027-01-15T08:00:00Z",
         "age_s": None, "status": ["clock_synced", "sensor_fault"],
-        "values": {"temperature_c": -3.07, "humidity_pct": None, "pressure_pa": 101325,
-                   "co2_ppm": None, "pm25_ugm3": None, "pm10_ugm3": None, "battery_v": None},
+        "values": {field.name: None for field in FIELDS[CLIMATE]}
+        | {"temperature_c": -3.07, "pressure_pa": 101325},
         "faults": ["humidity_pct"],
     }  # fmt: skip
     assert (second["t"], second["age_s"]) == (None, 90)
