@@ -13,6 +13,7 @@ import serial
 
 from citynode.bench.power import Power
 from citynode.errors import CitynodeError
+from citynode.frames import Record, decode
 from citynode.link import ports
 from citynode.link.lines import open_listening, read_lines, reset
 from citynode.soak import topics
@@ -21,6 +22,7 @@ from citynode.soak.listener import Address, Listener
 from citynode.soak.plan import SoakPlan
 from citynode.soak.schedule import Due, Member, members
 from citynode.soak.site import Ear, Station
+from citynode.wire.frame import FrameError
 
 _START_S = 60.0  # for a node to tell who it is
 _WAIT_S = 0.25
@@ -53,6 +55,8 @@ class Bench:
         self._off: list[Power] = []  # supplies that are cut
         self._lines: dict[str, serial.SerialBase] = {}
         self._names: dict[str, str] = {}  # of nodes at the broker: of stations
+        # The first record of each station that was accepted here: what is older is of before.
+        self._first: dict[str, int] = {}
 
     def _add(self, plan: SoakPlan, member: Member) -> None:
         group = plan.nodes[member.group]
@@ -159,14 +163,23 @@ class Bench:
 
     def _line(self, ear: Ear, station: str, text: str) -> None:
         line = parse(text)
-        if line is not None and line.start is not None and station not in self._names.values():
+        if station not in self._names.values():
+            if line is None or line.start is None:
+                return  # of the program that the reset has ended
             self._names[line.start[1]] = station
+        if line is not None and line.frame is not None:
+            for record in _records(line.frame):
+                self._first.setdefault(station, record.seq)
         ear.line(station, _renamed(text, station), self._now_s())
 
     def _message(self, ear: Ear, topic: str, payload: bytes) -> None:
         message = topics.read(topic, payload)
         station = None if message is None else self._names.get(message[0])
-        if message is not None and station is not None:
+        if message is None or station is None:
+            return
+        # Without a number to compare with (a garbled frame) it is for the account to say.
+        numbers = [record.seq for record in _records(message[1])]
+        if not numbers or max(numbers) >= self._first.get(station, max(numbers) + 1):
             ear.message(f"citynode/{station}/up", message[1], self._now_s())
 
     def _changed(self, ear: Ear, what: str) -> None:
@@ -191,6 +204,13 @@ class Bench:
             ear.ended(due, self._now_s())
 
         self._at(self._now_s() + due.for_s, end)
+
+
+def _records(frame: bytes) -> Sequence[Record]:
+    try:
+        return decode(frame)
+    except FrameError:
+        return ()
 
 
 def _renamed(text: str, station: str) -> str:
