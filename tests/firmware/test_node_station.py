@@ -67,7 +67,8 @@ def test_a_station_measures_the_world_without_a_leak(board):
         assert values["temperature_min_c"] <= values["temperature_c"] <= values["temperature_max_c"]
         assert values["co2_ppm"] == pytest.approx(around.co2_ppm, abs=2)
         for name in ("pm1_ugm3", "pm25_ugm3", "pm10_ugm3"):
-            assert values[name] == pytest.approx(getattr(around, name), abs=3)
+            # It is read some ten seconds after the instant, and rain changes it quickly.
+            assert values[name] == pytest.approx(getattr(around, name), abs=3, rel=0.2)
     weather = [r for r in ran.records if r.kind == WEATHER and r.t]
     assert len(weather) == len(climate)
     fallen = blown = truly = 0.0
