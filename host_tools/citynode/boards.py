@@ -26,6 +26,7 @@ class ChipPins(Table):
     strapping: frozenset[int] = frozenset()
     adc1: frozenset[int]  # the converter that works beside WiFi
     flash: frozenset[int]  # wired to the flash or inside the package
+    adc_uv: int = 3_100_000  # what the converter ends at, at 11 dB
     uarts: int = 2  # beside the console's
     second_i2c: bool = True
 
@@ -49,6 +50,7 @@ CHIP_PINS = {
         strapping=frozenset((2, 8, 9)),
         adc1=frozenset(range(5)),
         flash=frozenset(range(11, 18)),
+        adc_uv=2_500_000,
         uarts=1,
         second_i2c=False,
     ),

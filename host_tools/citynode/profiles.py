@@ -23,6 +23,8 @@ _MAX_CA_BYTES = 16 << 10
 _HEALTH_S = 3600
 _HEALTH_SLOW_S = 43_200
 _LORAWAN_SHORTEST_S = 10
+# Of its supply, the most that a sensor on an ADC gives: a wind vane's 120 kΩ over 10 kΩ.
+_SHARE = 12 / 13
 _NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 # An int of a TOML file is a number, too.
@@ -289,6 +291,10 @@ def _lacks(board: Board, sensor: Sensor) -> str | None:
         gpio = board.terminals[sensor.pin]
         if sensor.driver.bus == ADC and gpio not in pins.adc1:
             return f"a terminal on ADC1 (not {sensor.pin})"
+        supply = sensor.options.get("supply_uv", sensor.driver.options.get("supply_uv"))
+        if isinstance(supply, int) and supply * _SHARE > pins.adc_uv:
+            most = pins.adc_uv / _SHARE / 1e6
+            return f"a supply of at most {most:.1f} V (options.supply_uv)"
         if sensor.driver.bus in (PULSES, ONEWIRE, PIN) and gpio in pins.input_only:
             return f"a terminal with a pull-up (not {sensor.pin})"
     return None

@@ -38,6 +38,8 @@ def fitting(board):
     profile = load_profile("climate-station")
     fits = []
     for sensor in profile.sensors:
+        if sensor.chip == "windvane" and load_board(board).chip == "esp32c3":
+            sensor = sensor.model_copy(update={"options": {"supply_uv": 2_600_000}})
         try:
             check_wiring(load_board(board), profile.model_copy(update={"sensors": (sensor,)}))
         except CitynodeError:

@@ -101,6 +101,7 @@ def test_what_needs_a_node_that_is_awake(made, row):
         ("xiao-esp32c3", 'chip = "pms5003"\nuart = 2', "the serial port 2"),
         ("lilygo-t3-s3", 'chip = "windvane"\npin = "a1"', "the terminal a1"),
         ("lilygo-t3-s3", 'chip = "windvane"\npin = "d1"', "a terminal on ADC1"),
+        ("xiao-esp32c3", 'chip = "windvane"\npin = "a1"', "a supply of at most 2.7 V"),
         ("lilygo-t3-v1.6.1", 'chip = "raingauge"\npin = "a1"', "a terminal with a pull-up"),
     ],
 )

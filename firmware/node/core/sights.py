@@ -29,6 +29,20 @@ class _Polled:
     def stop(self) -> None:
         """End."""
 
+    def collect(self) -> bool:
+        """Take what has come."""
+        chip = self._chip
+        new = False
+        for _ in range(_MOST):
+            if not chip.read():
+                break
+            new = True
+            self._keep(chip)
+        return new
+
+    def _keep(self, chip) -> None:
+        self._ring.put(chip.t_ms, chip.distance_mm)
+
 
 class _Rhythm:
     """When frames came that were found later: they come at a rate, and none before it is read."""
@@ -99,22 +113,14 @@ class Reports(_Polled):
 
     gap_ms = 1000
 
-    def collect(self) -> bool:
-        """Take what has come."""
-        chip = self._chip
-        new = False
-        for _ in range(_MOST):
-            if not chip.read():
-                break
-            new = True
-            found = chip.targets
-            if len(found) > 1:
-                self._ring.put(chip.t_ms, found[0][0], found[0][1], found[1][0], found[1][1])
-            elif found:
-                self._ring.put(chip.t_ms, found[0][0], found[0][1])
-            else:
-                self._ring.put(chip.t_ms)
-        return new
+    def _keep(self, chip) -> None:
+        found = chip.targets
+        if len(found) > 1:
+            self._ring.put(chip.t_ms, found[0][0], found[0][1], found[1][0], found[1][1])
+        elif found:
+            self._ring.put(chip.t_ms, found[0][0], found[0][1])
+        else:
+            self._ring.put(chip.t_ms)
 
     def feed(self, detector):
         """Give the detector the report."""
@@ -132,17 +138,6 @@ class Presence(_Polled):
     """A radar that tells how far the nearest thing is, 0 where there is none."""
 
     gap_ms = 1000
-
-    def collect(self) -> bool:
-        """Take what has come."""
-        chip = self._chip
-        new = False
-        for _ in range(_MOST):
-            if not chip.read():
-                break
-            new = True
-            self._ring.put(chip.t_ms, chip.distance_mm)
-        return new
 
     def feed(self, detector):
         """Give the detector the sample."""

@@ -75,14 +75,3 @@ def complain(outcomes: Sequence[Outcome]) -> None:
             print(f"citynode: {'; '.join(filter(None, (error, outcome.cure)))}", file=sys.stderr)
     if any(outcome.verdict not in (Verdict.PASS, Verdict.SKIP) for outcome in outcomes):
         raise typer.Exit(1)
-
-
-def read_image(path: Path) -> bytes:
-    """Return a MicroPython image; raises CitynodeError."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CitynodeError(
-            f"cannot read {path}: {os.strerror(error.errno or 0)}",
-            "give --image a MicroPython image",
-        ) from None

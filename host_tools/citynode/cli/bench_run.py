@@ -245,7 +245,7 @@ def _kits(
     for name in chips:
         order = parts.make_order(name, profile, identity, ca, False)
         source = image if image is not None else fetch.find(order.board.micropython).path
-        kits[name] = prepare(order, bench_parts.read_image(source))
+        kits[name] = prepare(order, parts.read_image(source))
     return kits
 
 

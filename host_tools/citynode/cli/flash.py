@@ -1,6 +1,5 @@
 """`citynode flash`: blank boards become nodes, all ports at once."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +61,9 @@ def flash_command(
         )
     order = parts.make_order(board, profile, identity, ca, renew_identity)
     store, method = parts.store_of(dev_eui_block, fleet, batch), Method(baud, before, dry_run)
-    kit = prepare(order, _read(image if image is not None else _cached(order.board.micropython)))
+    kit = prepare(
+        order, parts.read_image(image if image is not None else _cached(order.board.micropython))
+    )
     selected = parts.choose_ports(port)
     parts.refuse_shared(order, selected)
 
@@ -81,13 +82,3 @@ def flash_command(
 
 def _cached(build: str) -> Path:
     return fetch.find(build).path
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CitynodeError(
-            f"cannot read {path}: {os.strerror(error.errno or 0)}",
-            "give --image a MicroPython image",
-        ) from None

@@ -59,7 +59,7 @@ def build(
     """Build one image of MicroPython, the node's files and its identity, and print the map."""
     order = parts.make_order(board, profile, identity_file, ca, False)
     spec = order.board
-    raw = _read(image if image is not None else fetch.find(spec.micropython).path)
+    raw = parts.read_image(image if image is not None else fetch.find(spec.micropython).path)
     version = plan.take_apart(raw, spec.chip).micropython.version
     made = plan.make(
         raw,
@@ -120,7 +120,7 @@ def show_image(
     as_json: AsJson = False,
 ) -> None:
     """Show what is in an image: versions, partitions, files, names in NVS; never a value of NVS."""
-    seen = show.look(_read(image))
+    seen = show.look(parts.read_image(image))
     if as_json:
         print(
             json.dumps(
@@ -172,15 +172,6 @@ def _print_rows(title: str, rows: list[Row]) -> None:
         sizes = ("" if each is None else f"{each:,}" for each in (row.size, row.used, row.free))
         table.add_row(row.name, f"{row.offset:#x}", *sizes)
     Console().print(table)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CitynodeError(
-            f"cannot read {path}: {os.strerror(error.errno or 0)}", "give a readable image file"
-        ) from error
 
 
 def _write(path: Path, data: bytes) -> None:

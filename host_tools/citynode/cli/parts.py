@@ -369,3 +369,14 @@ def _count(outcomes: Sequence[Outcome]) -> str:
     )
     versions = sorted({outcome.version for outcome in outcomes if outcome.version})
     return told + (f"; firmware {', '.join(versions)}" if versions else "")
+
+
+def read_image(path: Path) -> bytes:
+    """Return a MicroPython image; raises CitynodeError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CitynodeError(
+            f"cannot read {path}: {os.strerror(error.errno or 0)}",
+            "give --image a MicroPython image",
+        ) from None

@@ -3,6 +3,8 @@
 Where nobody knows what is before it, it sends what it sends when it sees nothing.
 """
 
+from abc import ABC, abstractmethod
+
 from citynode.virtual.chips import Range, Timeline
 from citynode.virtual.chips.uart import MS, SerialChip
 
@@ -20,7 +22,7 @@ def closed(data: bytes) -> bytes:
     return data + bytes((sum(data) & 0xFF,))
 
 
-class TFLidar(SerialChip):
+class TFLidar(SerialChip, ABC):
     """The lidar; `settings` is what it works with, `saved` what it starts with.
 
     `faults` beside those of `SerialChip`: "deaf" (hears no commands),
@@ -42,9 +44,9 @@ class TFLidar(SerialChip):
 
     # -- what a family fills in -----------------------------------------------------------------
 
+    @abstractmethod
     def none(self, strength: int) -> int:
         """Return the distance (cm) that it sends in the place of one that it has not."""
-        raise NotImplementedError
 
     # -- what they have in common ---------------------------------------------------------------
 

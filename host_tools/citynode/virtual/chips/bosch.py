@@ -1,9 +1,10 @@
 """What Bosch's environmental sensors have in common: the bus, and the way back to a raw value."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 
-class PairTarget:
+class PairTarget(ABC):
     """A chip on I2C that is written in pairs of register and value, and read on from a register.
 
     The chip has `_store(register, value)` and `_load(register)`; `_shadow` are the results that a
@@ -33,11 +34,11 @@ class PairTarget:
         """Let the results go."""
         self._shadow = b""
 
-    def _store(self, register: int, value: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _store(self, register: int, value: int) -> None: ...
 
-    def _load(self, register: int) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _load(self, register: int) -> int: ...
 
 
 def nearest(rising: Callable[[int], float], wanted: float, limit: int, step: int) -> int:

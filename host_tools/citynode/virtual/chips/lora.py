@@ -1,5 +1,6 @@
 """What the LoRa radios have in common: a station on the air, an SPI target, and lines."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from citynode.virtual.air.frames import Frame, Modulation
@@ -15,7 +16,7 @@ UNCONNECTED_DB = 40.0
 ERRATUM_DB = 3.0
 
 
-class LoRaRadio:
+class LoRaRadio(ABC):
     """A radio called `name` on the air; `air` gives it its time and chance.
 
     `on_line(line)` is called when a line ("dio0", "busy" …) may have changed. `faults` breaks it:
@@ -47,13 +48,13 @@ class LoRaRadio:
 
     # -- lines ----------------------------------------------------------------------------------
 
+    @abstractmethod
     def line(self, name: str) -> int:
         """Return the level of an output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def power_up(self) -> None:
         """Start as after the supply came back."""
-        raise NotImplementedError
 
     def reset_line(self, level: int) -> None:
         """Hear NRESET; while it is low the chip does nothing."""
@@ -135,23 +136,23 @@ class LoRaRadio:
             return self.air.garble(payload), False
         return payload, reception.payload_ok
 
+    @abstractmethod
     def on_preamble(self, reception: Reception) -> None:
         """Hear that the detector has locked."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_sync(self, reception: Reception) -> bool:
         """Hear the sync word."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_header(self, reception: Reception) -> bool:
         """Hear the end of the header."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_end(self, reception: Reception) -> None:
         """Hear the end of the frame."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def noise_figure_db(self) -> float:
         """How much noise the receiver adds, as it is set."""
-        raise NotImplementedError

@@ -1,11 +1,13 @@
 """What chips on I2C have in common whose registers follow each other."""
 
+from abc import ABC, abstractmethod
+
 from citynode.virtual.chips import Clock
 
 MS = 1_000_000
 
 
-class RegisterChip:
+class RegisterChip(ABC):
     """A chip at `address`: a write sets the place and then writes, a read goes on from there.
 
     `faults` breaks it: "dead" (it does not answer).
@@ -21,17 +23,17 @@ class RegisterChip:
 
     # -- what a chip fills in -------------------------------------------------------------------
 
+    @abstractmethod
     def power_up(self) -> None:
         """Start as after the supply came."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, place: int) -> int:
         """Return a register as it is read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def store(self, place: int, value: int) -> None:
         """Take what is written to a register."""
-        raise NotImplementedError
 
     def answers(self) -> bool:
         """Return whether it acknowledges its address."""
@@ -64,5 +66,5 @@ class RegisterChip:
         self.place = self.after(self.place)
         return value
 
-    def end(self) -> None:
+    def end(self) -> None:  # noqa: B027
         """Take a STOP, which changes nothing."""

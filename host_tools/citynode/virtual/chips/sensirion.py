@@ -4,13 +4,15 @@ A command has words behind it, in both directions 16 bits with a CRC-8 each. An 
 wrong CRC is not acknowledged, and the command is not carried out.
 """
 
+from abc import ABC, abstractmethod
+
 from citynode.virtual.chips import Clock
 from citynode.virtual.chips.sht4x import crc8, words
 
 MS = 1_000_000
 
 
-class WordTarget:
+class WordTarget(ABC):
     """A target that takes commands; `faults` breaks it: "dead", "bad-crc" (in its answers)."""
 
     def __init__(self, clock: Clock, address: int) -> None:
@@ -26,17 +28,17 @@ class WordTarget:
 
     # -- what a chip fills in -------------------------------------------------------------------
 
+    @abstractmethod
     def present(self, now: int) -> bool:
         """Tell whether the chip listens at all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def takes(self, command: int) -> bool:
         """Tell whether the chip acknowledges a command in the state that it is in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def carry_out(self, command: int, arguments: list[int]) -> None:
         """Do what a command says."""
-        raise NotImplementedError
 
     # -- what it uses ---------------------------------------------------------------------------
 

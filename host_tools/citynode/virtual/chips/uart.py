@@ -1,5 +1,6 @@
 """What chips on a UART have in common: bytes that take their time, a supply, a plug."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from citynode.virtual.chips import SerialLine, Timeline, Timer
@@ -9,7 +10,7 @@ MS = 1_000_000
 _BITS = 10  # of a byte with start and stop
 
 
-class SerialChip:
+class SerialChip(ABC):
     """A chip at `baud`; `faults` breaks it: "dead", "bad-sum" (in all that it sends), "noisy".
 
     A noisy line has a few bytes of noise in front of everything, which end as a frame may begin.
@@ -29,17 +30,17 @@ class SerialChip:
 
     # -- what a chip fills in -------------------------------------------------------------------
 
+    @abstractmethod
     def hear(self, data: bytes) -> None:
         """Take what the board has sent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self) -> None:
         """Start as after the supply came."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spoilt(self, data: bytes) -> bytes:
         """Return a frame whose sum is wrong."""
-        raise NotImplementedError
 
     # -- the outside ----------------------------------------------------------------------------
 

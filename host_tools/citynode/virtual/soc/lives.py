@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from citynode.virtual.soc.flash import NorFlash
 from citynode.virtual.virtualtime import VirtualEngine
 
 
-class ForkedApp(MicroPythonApp):
+class ForkedApp(MicroPythonApp, ABC):
     """Runs MicroPython for one board in virtual time; `_run` and `_answer` are its subclass's."""
 
     def __init__(
@@ -44,12 +45,12 @@ class ForkedApp(MicroPythonApp):
         self.kill()
         self._end_mother()
 
-    def _run(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _run(self) -> None: ...
 
+    @abstractmethod
     def _give_life(self) -> None:
         """Answer the mother."""
-        raise NotImplementedError
 
     # -- starts ---------------------------------------------------------------------------------
 

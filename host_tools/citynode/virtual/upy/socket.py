@@ -3,24 +3,11 @@
 import io as _io
 
 import _lwip
+from _inet import _info, _is_ip
+from _inet import *
 from _native import select as _select
 from _native import socket as _socket
 from _rpc import call as _call
-
-AF_INET = 2
-AF_INET6 = 10
-SOCK_STREAM = 1
-SOCK_DGRAM = 2
-SOCK_RAW = 3
-IPPROTO_IP = 0
-IPPROTO_TCP = 6
-IPPROTO_UDP = 17
-SOL_SOCKET = 0xFFF
-SO_REUSEADDR = 4
-SO_BROADCAST = 0x20
-SO_BINDTODEVICE = 0x100B
-IP_ADD_MEMBERSHIP = 3
-TCP_NODELAY = 1
 
 # Those that change nothing on the machine's loopback; 20 is what webrepl hears of data by.
 _KNOWN_OPTIONS = (SO_BROADCAST, SO_BINDTODEVICE, TCP_NODELAY, 20)
@@ -30,11 +17,6 @@ _FILENO = 10
 _EINVAL = 22
 _ENOTCONN = 128
 _LOOPBACK = "127.0.0.1"
-
-
-def _is_ip(host):
-    parts = host.split(".")
-    return len(parts) == 4 and all([p.isdigit() and int(p) < 256 for p in parts])
 
 
 def _lookup(address):
@@ -47,9 +29,7 @@ def _lookup(address):
 
 def getaddrinfo(host, port, af=AF_INET, type=SOCK_STREAM, proto=0, flags=0):
     ip, port = _lookup((host, port))
-    kind = type or SOCK_STREAM
-    protocol = proto or (IPPROTO_UDP if kind == SOCK_DGRAM else IPPROTO_TCP)
-    return [(AF_INET, kind, protocol, host, (ip, port))]
+    return _info(host, ip, port, type, proto)
 
 
 def _native(ip, port):

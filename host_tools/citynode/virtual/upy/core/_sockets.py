@@ -8,22 +8,9 @@ import _native
 import _virtual
 import ffi as _ffi
 import io as _io
+from _inet import _info, _is_ip
+from _inet import *
 from _rpc import call as _call
-
-AF_INET = 2
-AF_INET6 = 10
-SOCK_STREAM = 1
-SOCK_DGRAM = 2
-SOCK_RAW = 3
-IPPROTO_IP = 0
-IPPROTO_TCP = 6
-IPPROTO_UDP = 17
-SOL_SOCKET = 0xFFF
-SO_REUSEADDR = 4
-SO_BROADCAST = 0x20
-SO_BINDTODEVICE = 0x100B
-IP_ADD_MEMBERSHIP = 3
-TCP_NODELAY = 1
 
 _KNOWN_OPTIONS = (SO_REUSEADDR, SO_BROADCAST, SO_BINDTODEVICE, TCP_NODELAY, 20)
 _POLL, _CLOSE, _FILENO = 3, 4, 10
@@ -45,11 +32,6 @@ _dup = _libc.func("i", "dup", "i")
 _open = open
 
 
-def _is_ip(host):
-    parts = host.split(".")
-    return len(parts) == 4 and all([p.isdigit() and int(p) < 256 for p in parts])
-
-
 def _lookup(address):
     """Return (ip, port) of an address tuple, asking for a name if it has one."""
     host, port = address
@@ -68,9 +50,7 @@ def _lookup(address):
 
 def getaddrinfo(host, port, af=AF_INET, type=SOCK_STREAM, proto=0, flags=0):
     ip, port = _lookup((host, port))
-    kind = type or SOCK_STREAM
-    protocol = proto or (IPPROTO_UDP if kind == SOCK_DGRAM else IPPROTO_TCP)
-    return [(AF_INET, kind, protocol, host, (ip, port))]
+    return _info(host, ip, port, type, proto)
 
 
 def _sweep():
