@@ -39,6 +39,9 @@ class _Radio(Table):
     sleep_ma: float
 
 
+_NO_RADIO = _Radio(send_ma=0.0, receive_ma=0.0, sleep_ma=0.0)
+
+
 class _Sensor(Table):
     idle_ma: float
     active_ma: float
@@ -62,6 +65,20 @@ class Part:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a node draws at the cell (mA), by what its parts do."""
+
+    awake: float
+    wifi: float
+    wifi_join: float
+    deep_sleep: float
+    send: float
+    receive: float
+    radio_sleep: float
+    sensors: float  # on average, as often as the profile reads them
+
+
 @cache
 def _currents() -> _Currents:
     return load(resources.provisioning() / "currents.toml", _Currents)
@@ -73,14 +90,26 @@ def parts(board: Board, profile: Profile, data_rate: int = 5) -> list[Part]:
     `data_rate` (0 … 5) is that of LoRaWAN: a record is an uplink of its own, as long as the air
     time of the profile lasts. Raises CitynodeError as `load` does.
     """
-    found = list(_node(board, profile, data_rate))
-    for sensor in profile.sensors:
-        readings = _DAY_S / (sensor.interval_s or profile.interval_s)
-        found.append(_sensor(sensor.chip, readings, sensor.driver.warm_up_ms / 1000))
-    if profile.traffic is not None:
-        # They look at the road all day.
-        found.extend(_sensor(profile.traffic.sensor, 0, 0) for _ in profile.traffic.places())
-    return found
+    return [*_node(board, profile, data_rate), *_sensors(profile)]
+
+
+def draw(board: Board, profile: Profile) -> Draw:
+    """Return the currents of a node's parts; those that nobody knows are 0.
+
+    Raises CitynodeError as `load` does.
+    """
+    chip = _currents().chips[board.chip]
+    radio = _NO_RADIO if board.radio is None else _currents().radios[board.radio.chip]
+    return Draw(
+        awake=chip.awake_ma,
+        wifi=chip.wifi_ma,
+        wifi_join=chip.wifi_join_ma,
+        deep_sleep=chip.deep_sleep_ma,
+        send=radio.send_ma,
+        receive=radio.receive_ma,
+        radio_sleep=radio.sleep_ma,
+        sensors=total_mah(list(_sensors(profile))) / 24,
+    )
 
 
 def total_mah(found: list[Part]) -> float:
@@ -118,6 +147,16 @@ def _node(board: Board, profile: Profile, data_rate: int) -> Iterator[Part]:
         yield Part("processor and WiFi", mah, why)
     else:
         yield Part("processor and WiFi", chip.wifi_ma * 24, f"24 h at {chip.wifi_ma:.0f} mA")
+
+
+def _sensors(profile: Profile) -> Iterator[Part]:
+    for sensor in profile.sensors:
+        readings = _DAY_S / (sensor.interval_s or profile.interval_s)
+        yield _sensor(sensor.chip, readings, sensor.driver.warm_up_ms / 1000)
+    if profile.traffic is not None:
+        # They look at the road all day.
+        for _ in profile.traffic.places():
+            yield _sensor(profile.traffic.sensor, 0, 0)
 
 
 def _lora(name: str, uplink: LorawanUplink, samples: float, data_rate: int) -> Part:

@@ -27,7 +27,7 @@ from citynode.virtual.soc.board import State
 from citynode.virtual.soc.chip import CHIPS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "host"))
-from workbench import CITYNODE, PASSWORD, SSID, Workbench, citynode
+from workbench import CITYNODE, PASSWORD, SSID, Workbench, citynode, wait_for
 
 FULL = os.environ.get("CITYNODE_BENCHMARK") == "full"
 KIND, BAUD, BLOCK = "esp32-devkit", 460800, 65536
@@ -61,6 +61,7 @@ class Shop:
 
     def _meter(self, port):
         port.crossed = 0
+        port.said = bytearray()
         receive, transmit = port.receive, port.transmit
 
         def to_board(data, settings):
@@ -69,6 +70,7 @@ class Shop:
 
         def from_board(data, settings):
             port.crossed += len(data)
+            port.said += data
             transmit(data, settings)
 
         port.receive, port.transmit = to_board, from_board
@@ -113,13 +115,18 @@ class Shop:
             TOOLS / "esptool", "--port", board.pty_path, "--baud", BAUD, "--before", "no-reset",
             "--after", "no-reset", *words,
         )  # fmt: skip
+        board.port.said.clear()
         self.bench.press(board, boot=False)
-        self.bench.wait(board, State.RUNNING)
+
+    def started(self, board, sign):
+        """Wait until a board listens: a Ctrl-C that comes before is lost."""
+        wait_for(lambda: sign in board.port.said, LIMIT_S)
 
     def mpremote(self, board, *words):
         return self.tool(TOOLS / "mpremote", "connect", board.pty_path, *words)
 
     def proved(self, board):
+        self.started(board, b"app: heap")
         said = self.mpremote(
             board, "exec", "from node.hal.about import report\nprint(report())", "reset"
         )
@@ -134,6 +141,7 @@ class Shop:
             shutil.copytree(resources.firmware(), source, symlinks=False)
         for board in self.bench.boards:
             self.esptool(board, "write-flash", "0x1000", self.image)
+            self.started(board, b">>>")
             values = {key: value for key, (_, value) in self.identity(board).nvs().items()}
             ints = {key: value for key, value in values.items() if isinstance(value, int)}
             blobs = {key: value for key, value in values.items() if isinstance(value, bytes)}

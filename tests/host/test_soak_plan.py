@@ -231,6 +231,7 @@ class Script:
         self._silent = silent
         self._break_off_s = break_off_s
         self.closed = False
+        self.now_s = 0
 
     def open(self, ear, faults):
         self._ear = ear
@@ -257,6 +258,7 @@ class Script:
             self._steps.append((at + 2, ("message", data)))
 
     def run(self, until_s):
+        self.now_s = until_s
         if self._break_off_s is not None and until_s >= self._break_off_s:
             raise KeyboardInterrupt
         while self._steps and self._steps[0][0] <= until_s:
@@ -270,6 +272,9 @@ class Script:
 
     def erases(self, node):
         return {7: 3, 8: 0}
+
+    def energy_mah(self, node):
+        return self.now_s / 3600 * 40
 
     def close(self):
         self.closed = True

@@ -132,6 +132,7 @@ def _print_json(run: Run) -> None:
             "restarts": len(node.restarts),
             "joins": node.joins,
             "air_time_s": node.air_time_s,
+            "energy_mah": node.energy_mah,
             "passed": not node.wrong,
             "wrong": [{"criterion": name, "what": text} for name, text in node.wrong],
         }

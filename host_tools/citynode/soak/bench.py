@@ -125,6 +125,10 @@ class Bench:
         """Return nothing: a real flash does not tell."""
         return {}
 
+    def energy_mah(self, node: str) -> float | None:
+        """Return nothing: no supply of a bench tells."""
+        return None
+
     def close(self) -> None:
         """Let go of all ports; supplies that were cut are on again."""
         with self._cleanup:

@@ -48,6 +48,8 @@ def limits(plan: SoakPlan) -> tuple[results.Criterion, ...]:
         rows.append(("joins", str(wanted.joins)))
     if wanted.air_time is not None:
         rows.append(("air time", f"{wanted.air_time:g} s in 24 h"))
+    if wanted.energy is not None:
+        rows.append(("energy", f"{wanted.energy:g} mAh a day"))
     return tuple(results.Criterion(name, limit) for name, limit in rows)
 
 
@@ -106,6 +108,16 @@ def judge(tally: Tally, account: Account, gaps: Sequence[results.Gap]) -> list[r
     if wanted.air_time is not None and most > wanted.air_time:
         wrong.append(("air time", f"{most:.1f} s on the air within 24 h"))
     return wrong
+
+
+def energy(plan: SoakPlan, mah: float | None, ended_s: float) -> Iterator[results.Wrong]:
+    """Yield what is wrong with what a node has drawn until a time."""
+    wanted = plan.criteria.energy
+    if wanted is None or mah is None or not ended_s:
+        return
+    per_day = mah * _DAY_S / ended_s
+    if per_day > wanted:
+        yield "energy", f"draws {per_day:.3g} mAh a day"
 
 
 def silence_limit(plan: SoakPlan, quiet_s: float) -> float:

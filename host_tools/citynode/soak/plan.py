@@ -142,7 +142,8 @@ class Pass(Table):
     Lost records, copies that are left when those of the same number are removed, restarts by cause
     beyond those that the faults bring about (0 for what is not named), bytes of heap lost in an
     hour, the longest time without a sign of life, the time that half of the records and 95 % of
-    them may take, LoRaWAN joins, and seconds on the air in any 24 hours.
+    them may take, LoRaWAN joins, seconds on the air in any 24 hours, and what the node draws from
+    its battery (mAh in a day, on average).
     """
 
     lost: Annotated[int, Field(ge=0)] = 0
@@ -154,13 +155,15 @@ class Pass(Table):
     latency_most: Seconds | None = None
     joins: Annotated[int, Field(ge=0)] | None = None
     air_time: Seconds | None = None
+    energy: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _whole_number(cls, data: object) -> object:
-        if isinstance(data, dict) and type(data.get("heap_loss")) is int:
-            return {**data, "heap_loss": float(data["heap_loss"])}
-        return data
+    def _whole_numbers(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        found = {name: data.get(name) for name in ("heap_loss", "energy")}
+        return data | {name: float(n) for name, n in found.items() if type(n) is int}
 
 
 class SoakPlan(Table):

@@ -67,6 +67,7 @@ def _plots(whole: Whole, facts: Facts) -> list[Child]:
         ("Free heap, KiB", "KiB", [(t, free / 1024) for t, free in node.heap]),
         ("RSSI, dBm", "dBm", [(t, rssi) for t, rssi, _ in node.link]),
         ("SNR, dB", "dB", facts.snr),
+        ("Current, mA", "mA", list(node.current)),
     ]
     for title, unit, points in series:
         if points:
@@ -100,7 +101,7 @@ def _figures(whole: Whole, facts: Facts) -> Element:
         share = 100 * node.air_time_s / whole.span_s
         figures["air time"] = f"{scale.length(node.air_time_s)} ({scale.brief(share)} %)"
     if node.energy_mah is not None:
-        per_day = node.energy_mah * DAY / whole.span_s
+        per_day = node.energy_mah * DAY / max(1.0, whole.run.duration_s)
         figures["energy"] = f"{scale.brief(node.energy_mah)} mAh ({scale.brief(per_day)} mAh a day)"
     if node.erases:
         figures["wear"] = _wear(whole, facts)
@@ -130,6 +131,7 @@ def _measured(facts: Facts) -> Element | None:
         ("free heap, KiB", [free / 1024 for _, free in node.heap]),
         ("RSSI, dBm", [rssi for _, rssi, _ in node.link]),
         ("SNR, dB", [snr for _, snr in facts.snr]),
+        ("current, mA", [ma for _, ma in node.current]),
     ]
     rows: list[list[Child]] = []
     for name, values in series:

@@ -24,6 +24,7 @@ Frame = tuple[Seconds, Count, Seconds | None]  # arrived at, record's number, se
 Gap = tuple[Seconds, Seconds]  # from, to
 Heap = tuple[Seconds, Count]  # bytes free
 Link = tuple[Seconds, Value, Value | None]  # RSSI dBm, SNR dB; WiFi has no SNR
+Current = tuple[Seconds, Value]  # mA, on average since the last
 Restart = tuple[Seconds, Name]  # cause
 Wrong = tuple[Name, str]  # name of the criterion, what is wrong
 
@@ -39,7 +40,8 @@ class Node:
     """One node's run.
 
     `gaps` are the times without a sign of life that the plan does not allow, `erases` how often
-    each sector of 4 KiB was erased in the run, `wrong` what failed, by criterion.
+    each sector of 4 KiB was erased in the run, `energy_mah` what was drawn from the battery until
+    the run's duration was over, `wrong` what failed, by criterion.
     """
 
     __pydantic_config__ = _CHECKED
@@ -52,6 +54,7 @@ class Node:
     gaps: tuple[Gap, ...] = ()
     heap: tuple[Heap, ...] = ()
     link: tuple[Link, ...] = ()
+    current: tuple[Current, ...] = ()
     restarts: tuple[Restart, ...] = ()
     erases: dict[Count, Count] = field(default_factory=dict)
     energy_mah: Value | None = None

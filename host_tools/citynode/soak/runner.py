@@ -59,10 +59,15 @@ def run(
     now_s, interrupted = 0.0, False
     step_s = min(_LONGEST_STEP_S, plan.duration / _STEPS)
 
+    meters = [_Meter(site, station.id) for station in site.stations]
+
     def go_to(until_s: float) -> None:
         nonlocal now_s
         site.run(until_s)
         now_s = until_s
+        if until_s <= plan.duration:
+            for meter in meters:
+                meter.read(until_s)
         look(_glance(tally, cell, now_s, plan.duration))
 
     try:
@@ -90,7 +95,15 @@ def run(
         duration_s=ended_s,
         clock=plan.clock,
         nodes=tuple(
-            _node(tally, account, site.stations, cell, erases[account.node_id or ""], ended_s)
+            _node(
+                tally,
+                account,
+                site.stations,
+                cell,
+                erases[account.node_id or ""],
+                next(meter for meter in meters if meter.node == account.node_id),
+                ended_s,
+            )
             for account in tally.accounts
         ),
         faults=tuple(tally.faults(now_s)),
@@ -103,6 +116,24 @@ def run(
             facts = {"passed": not node.wrong, "wrong": [f"{k}: {text}" for k, text in node.wrong]}
             tally.on_event(now_s, "verdict", node.id, facts)
     return replace(done, nodes=tuple(sorted(done.nodes, key=lambda node: node.id)))
+
+
+class _Meter:
+    """What a node has drawn, read now and then."""
+
+    def __init__(self, site: Site, node: str) -> None:
+        self.node = node
+        self.mah: float | None = None
+        self.current: list[results.Current] = []
+        self._site = site
+        self._last_s = 0.0
+
+    def read(self, now_s: float) -> None:
+        before, self.mah = self.mah or 0.0, self._site.energy_mah(self.node)
+        if self.mah is not None and now_s > self._last_s:
+            ma = (self.mah - before) * 3600 / (now_s - self._last_s)
+            self.current.append((now_s, round(ma, 4)))
+            self._last_s = now_s
 
 
 class _Log:
@@ -140,6 +171,7 @@ def _node(
     stations: Sequence[Station],
     cell: int,
     erases: dict[int, int],
+    meter: _Meter,
     ended_s: float,
 ) -> results.Node:
     station = next(each for each in stations if each.id == account.node_id)
@@ -155,13 +187,18 @@ def _node(
         gaps=tuple(gaps),
         heap=tuple(trail.heap),
         link=tuple(trail.link),
+        current=tuple(meter.current),
         restarts=tuple(trail.restarts),
         erases={sector: n for sector, n in sorted(erases.items()) if n},
+        energy_mah=None if meter.mah is None else round(meter.mah, 3),
         air_time_s=round(sum(seconds for _, seconds in trail.air), 3),
         joins=len(trail.joins),
         accepted=len(account.accepted),
         received=account.delivered,
         lost=account.lost if tally.delivers else 0,
         repeated=account.repeated,
-        wrong=tuple(criteria.judge(tally, account, gaps)),
+        wrong=(
+            *criteria.judge(tally, account, gaps),
+            *criteria.energy(tally.plan, meter.mah, ended_s),
+        ),
     )

@@ -121,9 +121,13 @@ def _set_up(glances: "SimpleQueue[Glance]", stop: Event) -> None:
 
 
 def _in_process(work: Work, shard: Shard) -> Outcome:
+    first = multiprocessing.parent_process()
+
     def look(glance: Glance) -> None:
         if _stop is not None and _stop.is_set():
             raise KeyboardInterrupt
+        if first is not None and not first.is_alive():
+            raise KeyboardInterrupt  # it was killed, and nobody waits for the verdict
         if _glances is not None:
             _glances.put(glance)
 

@@ -78,5 +78,9 @@ class Site(Protocol):
         """Return how often each sector of a node's flash was erased, as far as that is known."""
         ...
 
+    def energy_mah(self, node: str) -> float | None:
+        """Return what a node has drawn from its battery (mAh), None if that is not known."""
+        ...
+
     def close(self) -> None:
         """Let go of everything."""

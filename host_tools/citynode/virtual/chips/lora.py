@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from enum import Enum
 
 from citynode.virtual.air.frames import Frame, Modulation
 from citynode.virtual.air.medium import Air
@@ -16,10 +17,19 @@ UNCONNECTED_DB = 40.0
 ERRATUM_DB = 3.0
 
 
+class Activity(Enum):
+    """What a radio's antenna is used for."""
+
+    NONE = "none"
+    RECEIVING = "receiving"
+    SENDING = "sending"
+
+
 class LoRaRadio(ABC):
     """A radio called `name` on the air; `air` gives it its time and chance.
 
-    `on_line(line)` is called when a line ("dio0", "busy" …) may have changed. `faults` breaks it:
+    `on_line(line)` is called when a line ("dio0", "busy" …) may have changed, `on_activity()` when
+    `activity` may have. `faults` breaks it:
     "dead" (it does not answer), "no-tx-done" (it sends and never says so), "deaf" (its receiver
     neither hears nor gives up), and what the chip's own class names.
     """
@@ -31,6 +41,7 @@ class LoRaRadio(ABC):
         self.name = name
         self.faults: set[str] = set()
         self.on_line: Callable[[str], object] = lambda line: None
+        self.on_activity: Callable[[], object] = lambda: None
         self._calls: list[Pending] = []
         self._frame: Frame | None = None
         self._tuning: Modulation | None = None
@@ -77,6 +88,14 @@ class LoRaRadio(ABC):
         if self._frame is not None:
             self.air.cut(self._frame)
             self._frame = None
+        self.on_activity()
+
+    @property
+    def activity(self) -> Activity:
+        """What it does on the air."""
+        if self._frame is not None:
+            return Activity.SENDING
+        return Activity.NONE if self._tuning is None else Activity.RECEIVING
 
     def send(
         self,
@@ -90,15 +109,18 @@ class LoRaRadio(ABC):
         self._frame = self.air.transmit(
             self.name, payload, modulation, power_dbm, start_ns, impairment_db=impairment_db
         )
+        self.on_activity()
         return self._frame.end_ns
 
     def carry(self, freq_hz: int, power_dbm: float, start_ns: int) -> None:
         """Send a bare carrier until something else is done."""
         self._frame = self.air.carry(self.name, freq_hz, power_dbm, start_ns)
+        self.on_activity()
 
     def receive(self, tuning: Modulation, since_ns: int) -> None:
         """Listen from a time on for frames of a kind."""
         self._tuning = tuning
+        self.on_activity()
         if "deaf" not in self.faults:
             self.air.listen(self, since_ns)
 

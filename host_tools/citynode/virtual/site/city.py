@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from citynode import energy
 from citynode.identity import Identity
 from citynode.soak.plan import SoakPlan
 from citynode.soak.schedule import Due, Member, cell_seed, members, stream
@@ -22,6 +23,7 @@ from citynode.virtual.engine import Engine
 from citynode.virtual.rack import Rack
 from citynode.virtual.site import flashing
 from citynode.virtual.site.console import Console
+from citynode.virtual.site.meter import Meter
 from citynode.virtual.site.strikes import IN_WRITES, KINDS, ON_CELLS, ON_NODES, Cell, Place, Undo
 from citynode.virtual.site.wear import Wear
 from citynode.virtual.soc.app import MicroPythonApp
@@ -30,6 +32,8 @@ from citynode.virtual.soc.flash import NorFlash
 from citynode.virtual.soc.lockstep import LockstepApp
 from citynode.virtual.soc.peripherals import Peripheral
 from citynode.virtual.soc.peripherals.i2c import I2C
+from citynode.virtual.soc.peripherals.radio import Radio
+from citynode.virtual.soc.peripherals.wlan import Wlan
 from citynode.virtual.world import World
 from citynode.virtual.world.clock import NS, VIRTUAL_START_NS
 from citynode.virtual.world.wifi import BENCH_PASSWORD, BENCH_SSID
@@ -109,6 +113,7 @@ class City:
         self.stations = [node.station for node in self._nodes]
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._rack: _Rack | None = None
+        self._meters: dict[str, Meter] = {}
 
     def _node(self, member: Member) -> _Node:
         group = self._plan.nodes[member.group]
@@ -154,6 +159,9 @@ class City:
         rack.world.broker.on_publish = lambda client, topic, payload, at_ns: ear.message(
             topic, payload, at_ns / NS
         )
+        self._meters = {
+            node.station.id: _meter(rack, number, node) for number, node in enumerate(self._nodes)
+        }
         cell = Cell(rack.air, gateway, network, rack.world)
         places = {
             node.station.id: self._place(rack, number, node)
@@ -239,6 +247,11 @@ class City:
         counts = self._rack.boards[number].flash.erase_counts
         return {sector: count for sector, count in enumerate(counts) if count}
 
+    def energy_mah(self, node: str) -> float | None:
+        """Return what a node has drawn."""
+        meter = self._meters.get(node)
+        return None if meter is None else meter.mah
+
     def close(self) -> None:
         """End all boards."""
         if self._rack is not None:
@@ -247,6 +260,15 @@ class City:
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
+
+
+def _meter(rack: _Rack, number: int, node: _Node) -> Meter:
+    hardware = rack.hardware[number]
+    (wlan,) = (each for each in hardware if isinstance(each, Wlan))
+    radios = [each.chip for each in hardware if isinstance(each, Radio)]
+    draw = energy.draw(node.kit.board, node.kit.profile)
+    clock = rack.engine.clock
+    return Meter(clock, rack.boards[number], wlan, radios[0] if radios else None, draw)
 
 
 def _strike(engine: Engine, strike: Callable[[], Undo], due: Due, ear: Ear, did: str = "") -> None:

@@ -128,9 +128,10 @@ class Board:
         self.chip = chip
         self.mac = mac
         self.flash = flash
-        self.state = State.OFF
+        self.on_state: Callable[[], object] = lambda: None
         self.log: Log | None = None
         self.port = SerialPort(engine, self, paced=paced)
+        self._state = State.OFF
         self._engine = engine
         self._parts = parts
         self._paced = paced
@@ -149,6 +150,16 @@ class Board:
         self._started_ns = -_BOOT_NS
         parts.app.on_transmit = self._transmit
         parts.app.on_exit = self._app_ended
+
+    @property
+    def state(self) -> State:
+        """What the chip is doing; `on_state` is called when that has changed."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+        self.on_state()
 
     @property
     def flash_path(self) -> Path:

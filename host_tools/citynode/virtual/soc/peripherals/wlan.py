@@ -36,6 +36,7 @@ class Wlan:
     """One chip's radio and its driver; `on_link(up)` hears when there is an address and when not.
 
     `on_status` is called when the driver's status may have changed without a call of the program.
+    `on_radio` is called when `on`, `joining` or `up` may have changed.
     `ip` is the address that the network's DHCP server gives this station.
     """
 
@@ -43,6 +44,7 @@ class Wlan:
         self.ip = ip
         self.on_link: Callable[[bool], None] = lambda up: None
         self.on_status: Callable[[], object] = lambda: None
+        self.on_radio: Callable[[], object] = lambda: None
         self._engine = engine
         self._world = world
         self._rng = rng
@@ -61,6 +63,11 @@ class Wlan:
         self._password = ""
         self._bssid: bytes | None = None
         self._point: AccessPoint | None = None
+
+    @property
+    def joining(self) -> bool:
+        """Whether the station looks for its network, or is about to join it."""
+        return self._state is _State.CONNECTING
 
     @property
     def up(self) -> bool:
@@ -98,6 +105,7 @@ class Wlan:
         self._clear()
         if was_up:
             self.on_link(False)
+        self.on_radio()
 
     # -- the driver's calls ---------------------------------------------------------------------
 
@@ -107,6 +115,7 @@ class Wlan:
             if interface == _STATION and not on:
                 self._requested = False
                 self._down(_LEFT if self._state is not _State.DOWN else self._reason)
+            self.on_radio()
         return self._modes[interface]
 
     def _scan(self) -> Value:
@@ -185,6 +194,7 @@ class Wlan:
             times = (_SCAN_FOUND_S, _JOIN_S, _DHCP_S)
             span = (sum(low for low, _ in times), sum(high for _, high in times))
             self._after(span, self._joined)
+        self.on_radio()
 
     def _joined(self) -> None:
         point = self._point
@@ -195,6 +205,7 @@ class Wlan:
         self._reason = 0
         self.on_link(True)
         self.on_status()
+        self.on_radio()
 
     def _down(self, reason: int) -> None:
         """Lose the network or the hope for it; try again if the program wants it and may."""
@@ -210,6 +221,7 @@ class Wlan:
             if not self._attempts_limit or self._attempts < self._attempts_limit:
                 self._attempt()
         self.on_status()
+        self.on_radio()
 
     def _world_changed(self) -> None:
         if self._state is not _State.UP or self._point is None:

@@ -107,6 +107,7 @@ class socket(_io.IOBase):
             del _events[fd], _marks[fd]
             self._mark.close()
             _call("socket.close", fd)
+            _virtual.sockets_changed = True  # who polls it shall see
 
     def fileno(self):
         return self._fd

@@ -342,6 +342,21 @@ def tick_after(ms):
     return (_now // _MS + ms) * _MS
 
 
+def skip_ms(ms):
+    """Wait as `rest_ms` if all sockets are quiet until then; tell whether it is so."""
+    global _now
+    if sockets_changed or ms is None or ms < 0:
+        return False
+    if not ms:
+        return True
+    until = (_now // _MS + ms) * _MS
+    if until >= _horizon or printed:
+        return False
+    if until > _now:
+        _now = until
+    return True
+
+
 def rest_ms(ms):
     """Wait until the clock shows `ms` milliseconds more (None, below 0: for ever)."""
     if ms is None or ms < 0:
