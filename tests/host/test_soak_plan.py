@@ -337,6 +337,8 @@ POWER = fault("power", at="1h", for_="20m")
             '[pass]\nair_time = "30s"',
             {"air time": "40.0 s on the air"},
         ),
+        (Script(), "[pass]\nenergy = 961", {}),
+        (Script(), "[pass]\nenergy = 959", {"energy": "draws 960 mAh a day"}),
         # What a noisy line says is not believed, and what arrived meanwhile counts.
         (
             Script([(3700, ("line", f"I 1.000 frame: {climate(77).hex()}"))]),
@@ -356,6 +358,8 @@ def test_how_a_node_is_judged(tmp_path, script, more, wrong):
     assert run.passed == (not wrong)
     assert script.closed
     assert node.erases == {7: 3}
+    assert node.energy_mah == pytest.approx(160, abs=0.01)
+    assert {round(ma, 2) for _, ma in node.current} == {40.0}
     assert Run.from_json(run.to_json()) == run
     assert [(each.kind, each.node, each.t) for each in run.faults] == [
         (each.kind, each.node, each.at_s) for each in draw(plan, 7, 0)

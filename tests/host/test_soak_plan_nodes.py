@@ -29,6 +29,25 @@ profile = "{profile}"
 interval = "5m"
 health = "10m"
 """
+# 1-Wire, I2C and a serial port.
+PROFILE = """
+description = "for a test"
+site = "x"
+interval_s = 300
+health_s = 3600
+[[sensors]]
+chip = "ds18b20"
+pin = "d1"
+[[sensors]]
+chip = "scd41"
+address = 0x62
+[[sensors]]
+chip = "pms5003"
+uart = 1
+[uplink]
+kind = "wifi"
+host = "mqtt.example.org"
+"""
 STREET = NODE.format(name="street", board="lilygo-t3-v1.6.1", profile="climate-lora-mains")
 WIFI = NODE.format(name="wifi", board="esp32-devkit", profile="climate-street")
 
@@ -115,6 +134,44 @@ def test_the_plan_smoke_passes_and_shows_all_faults(tmp_path, state):
     suite = ElementTree.parse(junit).getroot().find("testsuite")
     assert (suite.get("failures"), suite.get("errors")) == ("0", "0")
     assert len(suite.findall("testcase")) > len(nodes) * 8
+
+
+def test_sensors_on_all_kinds_of_wires_fail_and_come_back(tmp_path, state):
+    faults = (
+        fault("sensor", "11m", way="unplugged", **{"for": "9m"}),
+        fault("sensor", "31m", way="garbled", **{"for": "9m"}),
+    )
+    profile = tmp_path / "station.toml"
+    profile.write_text(PROFILE)
+    station = NODE.format(name="station", board="esp32-devkit", profile=profile)
+    log = tmp_path / "log"
+    path = write(tmp_path, station, *faults, duration="46m")
+    code, nodes, _ = run(path, "--log", log, "--seed", 3)
+    assert (code, nodes["station-1"]["wrong"]) == (0, [])
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    failed = {
+        round(event["t"] % 3600 / 60): set(event["faults"])
+        for event in events
+        if event["event"] == "received" and event["record"] == "climate"
+    }
+    # Of the wrong bits the serial port's may be none in a frame.
+    assert failed[15] >= {"temperature_c", "co2_ppm", "pm25_ugm3"}
+    assert failed[35] >= {"temperature_c", "co2_ppm"}
+    assert not any(failed[minute] for minute in (5, 10, 25, 30, 45))
+
+
+def test_what_nodes_draw(tmp_path, state):
+    asleep = NODE.format(name="park", board="xiao-esp32c3", profile="climate-battery")
+    path = write(tmp_path, STREET, WIFI, asleep, "\n[pass]\nenergy = 1200\n")
+    _, nodes, _ = run(path, "--seed", 3)
+    street, wifi, park = (nodes[name]["energy_mah"] for name in ("street-1", "wifi-1", "park-1"))
+    # In an hour, of provisioning/currents.toml: 40 mA and a little for the radio; 60, and more
+    # while it joins; twelve times a few seconds of 100 mA and less.
+    assert 40.0 < street < 41.0
+    assert 60.0 < wifi < 61.0
+    assert 0.5 < park < 4.0
+    wrong = {name: [each["criterion"] for each in row["wrong"]] for name, row in nodes.items()}
+    assert wrong == {"street-1": [], "wifi-1": ["energy"], "park-1": []}
 
 
 def test_the_same_seed_is_the_same_verdict_whoever_runs_it(tmp_path, state):

@@ -24,6 +24,7 @@ from citynode.virtual.rack import Rack
 from citynode.virtual.site import flashing
 from citynode.virtual.site.console import Console
 from citynode.virtual.site.meter import Meter
+from citynode.virtual.site.sensors import Sensors
 from citynode.virtual.site.strikes import IN_WRITES, KINDS, ON_CELLS, ON_NODES, Cell, Place, Undo
 from citynode.virtual.site.wear import Wear
 from citynode.virtual.soc.app import MicroPythonApp
@@ -32,7 +33,9 @@ from citynode.virtual.soc.flash import NorFlash
 from citynode.virtual.soc.lockstep import LockstepApp
 from citynode.virtual.soc.peripherals import Peripheral
 from citynode.virtual.soc.peripherals.i2c import I2C
+from citynode.virtual.soc.peripherals.onewire import OneWire
 from citynode.virtual.soc.peripherals.radio import Radio
+from citynode.virtual.soc.peripherals.serial import Uart
 from citynode.virtual.soc.peripherals.wlan import Wlan
 from citynode.virtual.world import World
 from citynode.virtual.world.clock import NS, VIRTUAL_START_NS
@@ -180,14 +183,17 @@ class City:
 
     def _place(self, rack: _Rack, number: int, node: _Node) -> Place:
         app = rack.apps[number]
-        (controller,) = (each for each in rack.hardware[number] if isinstance(each, I2C))
+        hardware = rack.hardware[number]
+        buses = [bus for each in hardware if isinstance(each, I2C) for bus in each.buses]
+        lines = [line for each in hardware if isinstance(each, Uart) for line in each.lines]
+        wires = [wire for each in hardware if isinstance(each, OneWire) for wire in each.buses]
         if not isinstance(app, LockstepApp):
             raise TypeError("not in virtual time")
         return Place(
             rack.boards[number],
             app,
-            controller.buses[0],
-            [each.address for each in node.kit.profile.sensors if each.address is not None],
+            buses,
+            Sensors(buses, lines, wires),
             rack.consoles[number],
             Wear(rack.boards[number].flash),
             rack.air,

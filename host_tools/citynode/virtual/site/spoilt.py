@@ -1,11 +1,12 @@
-"""A chip on I2C that is not well: it says the same for ever, or not what it means."""
+"""Chips that are not well: they say the same for ever, or not what they mean."""
 
 import random
 
-from citynode.virtual.chips import I2CDevice
+from citynode.virtual.chips import I2CDevice, OneWireDevice
 
 _DATA = 6  # bytes from which on an answer has readings; what is shorter tells of states
 _BITS = 8
+_SHARE = 0.02  # of the bytes, or the bits of 1-Wire, that are wrong
 
 
 class Stuck:
@@ -72,3 +73,30 @@ class Garbled(Stuck):
         return self.chip.read() ^ (
             1 << self._rng.randrange(_BITS) if self._rng.random() < 0.8 else 0
         )
+
+
+class Flipped:
+    """Passes everything on to a chip on 1-Wire; of what it says a few bits are wrong."""
+
+    def __init__(self, chip: OneWireDevice, seed: int) -> None:
+        self._chip = chip
+        self._rng = random.Random(seed)
+
+    def reset(self) -> bool:
+        """Pass on a reset pulse."""
+        return self._chip.reset()
+
+    def write(self, bit: int) -> None:
+        """Pass on a bit."""
+        self._chip.write(bit)
+
+    def read(self) -> int:
+        """Give a bit."""
+        return self._chip.read() ^ (self._rng.random() < _SHARE)
+
+
+def flip(data: bytes, rng: random.Random) -> bytes:
+    """Return bytes from a serial line of which a few have a wrong bit."""
+    return bytes(
+        byte ^ 1 << rng.randrange(_BITS) if rng.random() < _SHARE else byte for byte in data
+    )

@@ -9,7 +9,7 @@ from citynode.soak.schedule import Due
 from citynode.virtual.air import Air, Frame, Gateway
 from citynode.virtual.air.network import Network
 from citynode.virtual.site.console import Console
-from citynode.virtual.site.spoilt import Garbled, Stuck
+from citynode.virtual.site.sensors import Sensors
 from citynode.virtual.site.wear import Wear
 from citynode.virtual.soc.board import Board
 from citynode.virtual.soc.lockstep import LockstepApp
@@ -59,8 +59,8 @@ class Place:
 
     board: Board
     app: LockstepApp
-    bus: I2CBus
-    sensors: Sequence[int]  # addresses of the profile's sensors
+    buses: Sequence[I2CBus]
+    sensors: Sensors
     console: Console
     wear: Wear
     air: Air
@@ -94,33 +94,22 @@ def flash(place: Place, due: Due) -> Undo:
 
 
 def i2c(place: Place, due: Due) -> Undo:
-    """Short a line of the bus to ground."""
-    holds, bus = place.holds, place.bus
-    return holds.hold("i2c", lambda: bus.hold_low(due.way), bus.release)
+    """Short a line of each bus to ground."""
+
+    def short() -> None:
+        for bus in place.buses:
+            bus.hold_low(due.way)
+
+    def release() -> None:
+        for bus in place.buses:
+            bus.release()
+
+    return place.holds.hold("i2c", short, release)
 
 
 def sensor(place: Place, due: Due) -> Undo:
-    """Unplug all sensors, or have them tell nonsense; a sensor that comes back has lost its state.
-
-    A sensor that is unplugged already stays so.
-    """
-    devices = place.bus.devices
-    taken = {at: devices.pop(at) for at in place.sensors if at in devices}
-    if due.way != "unplugged":
-        devices.update(
-            {
-                at: Stuck(chip) if due.way == "stuck" else Garbled(chip, due.seed + at)
-                for at, chip in taken.items()
-            }
-        )
-
-    def undo() -> None:
-        for at, chip in taken.items():
-            if due.way == "unplugged":
-                chip.power_up()
-            devices[at] = chip
-
-    return undo
+    """Unplug all sensors, or have them tell nonsense."""
+    return place.sensors.strike(due.way, due.seed)
 
 
 def serial(place: Place, due: Due) -> Undo:

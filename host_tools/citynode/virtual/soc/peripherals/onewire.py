@@ -50,6 +50,7 @@ class OneWire:
     """The module `_onewire` over the wires of the board; a pin without one reads its level."""
 
     def __init__(self, pins: Pins, buses: Sequence[OneWireBus] = ()) -> None:
+        self.buses = tuple(buses)
         self._pins = pins
         self._buses = {bus.pin: bus for bus in buses}
 

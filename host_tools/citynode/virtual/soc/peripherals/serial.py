@@ -19,8 +19,9 @@ _UARTS = {"esp32": 3, "esp32s3": 3, "esp32c3": 2}
 class UartLine:
     """What is on a pair of UART pins (numbers as the chip sees them).
 
-    `on_data` gets what the chip sends, with the speed; `send` gives the chip bytes, which are
-    noise to it if the speeds differ.
+    `on_data` gets what the board sends, with the speed; `send` gives the board bytes, which are
+    noise to it if the speeds differ. `spoil` has what becomes of the chip's bytes on their way.
+    While it is `cut`, nothing gets through.
     """
 
     def __init__(self, rx: int, tx: int, baud: int = 9600) -> None:
@@ -28,6 +29,8 @@ class UartLine:
         self.tx = tx
         self.baud = baud
         self.on_data: Callable[[bytes, int], None] = lambda data, baud: None
+        self.spoil: Callable[[bytes], bytes] = bytes
+        self.cut = False
         self._port: _Port | None = None
 
     def bind(self, port: "_Port | None") -> None:
@@ -35,9 +38,9 @@ class UartLine:
         self._port = port
 
     def send(self, data: bytes) -> None:
-        """Send to the chip."""
-        if self._port is not None:
-            self._port.receive(data, self.baud)
+        """Send to the board."""
+        if self._port is not None and not self.cut:
+            self._port.receive(self.spoil(data), self.baud)
 
 
 class _Port:
@@ -131,7 +134,8 @@ class Uart:
         return self._pending_us(port)
 
     def _arrive(self, line: UartLine, data: bytes, baud: int) -> None:
-        line.on_data(data, baud)
+        if not line.cut:
+            line.on_data(data, baud)
 
     def _break(self, number: int) -> int:
         """Hold the line low for a character and a half; return the µs that it takes."""
