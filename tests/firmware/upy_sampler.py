@@ -234,6 +234,18 @@ def test_a_fault_is_told_when_it_comes_and_when_it_goes():
         assert kinds.index(schema.EVENT) == 1
 
 
+def test_a_slow_sensor_that_has_failed_holds_nobody_up():
+    # 12 s to fail, as a fan that does not turn: three tries are longer than the interval.
+    with Node() as node:
+        known(node, YEAR_2024 + 1)
+        slow = chip(("pm25_ugm3",), [NACK], took=12_000)
+        desk = Desk(node, chip(AIR, [(1, 1)]), slow, interval=30)
+        desk.run(200)
+        starts = [t // 1000 - YEAR_2024 for t in slow.measured]
+        assert starts == [30, 42, 54, 90, 120, 150, 180]
+        assert [r.t - YEAR_2024 for r in desk.climate()] == [30, 90, 120, 150, 180]
+
+
 def test_retries_start_the_chip_anew_and_free_the_bus_when_that_was_the_cause():
     rows = (
         # script, retries: made, recoveries, good

@@ -7,6 +7,7 @@ from node.sensors import SensorError
 from node.wire.const import const
 
 _RETRY_MS = const(20)
+_SLOW_MS = const(5000)
 _SLACK_MS = const(60000)
 # A driver whose sensor has to warm up does so by itself if nobody woke it, and may try it twice.
 _ALONE = const(3)
@@ -72,8 +73,12 @@ class Channel:
             self._drop(log, error)
 
     async def read(self, clock, log, pressure_pa=None):
-        """Return one good reading, adjusted; None when all tries are used up."""
+        """Return one good reading, adjusted; None when all tries are used up.
+
+        A slow sensor that has failed before gets one: the others wait meanwhile.
+        """
         for attempt in range(self._retries + 1):
+            start = clock.uptime_ms()
             if attempt:
                 await clock.sleep_ms(_RETRY_MS)
             try:
@@ -87,6 +92,8 @@ class Channel:
             except (OSError, SensorError, ValueError, TypeError) as error:
                 # The last two: options that the driver does not take.
                 self._drop(log, error)
+                if self.failing and clock.uptime_ms() - start > _SLOW_MS:
+                    break
         return None
 
     def _drop(self, log, error) -> None:
