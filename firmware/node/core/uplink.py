@@ -7,7 +7,7 @@ from node.wire.const import const
 
 _WINDOW = const(4)
 _ACK_MS = const(20000)
-_WAIT_MS = const(15000)
+_WAIT_MS = const(45000)
 _SLACK_MS = const(90000)
 _FIRST_DELAY_MS = const(1000)
 _LONGEST_DELAY_MS = const(120000)
