@@ -41,6 +41,16 @@ EXPECTED = {
         "s.send(b'x')\nattempt(lambda: (p.poll(1000)[0][1], s.recv(1), p.poll(10)))",
         (1, b"x", []), 20, 60,
     ),
+    "polled while quiet, and again": (
+        "s = dial('echo.bench', 7)\np = select.poll()\np.register(s, select.POLLIN)\n"
+        "quiet = (p.poll(50), p.poll(0), p.poll(50))\ns.send(b'x')\n"
+        "attempt(lambda: quiet + (p.poll(1000)[0][1], p.poll(0)[0][1], s.recv(1), p.poll(0)))",
+        ([], [], [], 1, 1, b"x", []), 110, 160,
+    ),
+    "closed while polled": (
+        "s = dial('echo.bench', 7)\np = select.poll()\np.register(s, select.POLLIN)\n"
+        "p.poll(50)\ns.close()\nattempt(lambda: p.poll(1000)[0][1])", 32, 50, 100,
+    ),
 }  # fmt: skip
 
 

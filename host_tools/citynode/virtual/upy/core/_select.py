@@ -75,6 +75,7 @@ class poll:
             found, restless = self._look(once)
             now = _virtual.now_ns()
             if found or not timeout or 0 < end <= now:
+                self._calm = not found and self._calm
                 return found
             until = end
             if restless:
