@@ -138,7 +138,7 @@ def _summary(run: Run) -> Table:
         ("restarts", lambda node: len(node.restarts)),
         ("joins", lambda node: node.joins),
         ("air s", lambda node: f"{node.air_time_s:.1f}"),
-        ("mAh", lambda node: "–" if node.energy_mah is None else f"{node.energy_mah:.4g}"),
+        ("mAh", lambda node: "–" if node.energy_mah is None else f"{node.energy_mah:.1f}"),
     )
     for name, _ in rows:
         table.add_column(name, justify="right")
