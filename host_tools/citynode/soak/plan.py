@@ -170,9 +170,9 @@ class SoakPlan(Table):
     """A whole soak.
 
     `gateways` is the number of cells, each with a gateway, an access point and its share of the
-    nodes, `radius_m` how far from it they stand. When `duration` is over, what is on its way has
-    `grace` to arrive. `firmware` is a folder to take the node's sources from, `seed` decides all
-    chance.
+    nodes, `radius_m` how far from it they stand. Virtual nodes are switched on within `spread`.
+    When `duration` is over, what is on its way has `grace` to arrive. `firmware` is a folder to
+    take the node's sources from, `seed` decides all chance.
     """
 
     id: Annotated[str, Field(repr=False)]
@@ -180,6 +180,7 @@ class SoakPlan(Table):
     clock: Literal["virtual", "real"] = "virtual"
     duration: Seconds
     grace: Seconds = 3600.0
+    spread: Seconds = 0.0
     seed: Annotated[int, Field(ge=0, le=0xFFFFFFFF)] | None = None
     gateways: Annotated[int, Field(ge=1, le=1000)] = 1
     radius_m: Annotated[float, Field(gt=0, le=20_000)] | None = None

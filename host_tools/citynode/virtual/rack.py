@@ -159,6 +159,9 @@ class Rack:
         except BaseException:
             self.close()
             raise
+        self._switch_on()
+
+    def _switch_on(self) -> None:
         for board in self.boards:
             board.power_on()
 

@@ -53,13 +53,16 @@ class _Rack(Rack):
     `hardware` has what is on their pins, `consoles` what hears their ports from the start.
     """
 
-    def __init__(self, kits: Sequence[flashing.Kit], folder: Path, seed: int) -> None:
+    def __init__(
+        self, kits: Sequence[flashing.Kit], folder: Path, seed: int, starts_ns: Sequence[int]
+    ) -> None:
         log = Path(os.devnull)  # what happens is heard as it happens
         kinds = [each.board.id for each in kits]
         super().__init__(kinds, seed=seed, state_dir=folder, virtual_time=True, event_log=log)
         self.hardware: list[Sequence[Peripheral]] = []
         self.consoles: list[Console] = []
         self._kits = kits
+        self._starts_ns = starts_ns
         self._names: Counter[str] = Counter()
 
     def _add(
@@ -70,6 +73,13 @@ class _Rack(Rack):
         self._profile = self._kits[index].profile
         super()._add(kind, number, index, folder, world, interpreter)
         self.boards[-1].log = self.consoles[index]
+
+    def _switch_on(self) -> None:
+        for board, start_ns in zip(self.boards, self._starts_ns, strict=True):
+            if start_ns:
+                self.engine.call_at(start_ns, board.power_on)
+            else:
+                board.power_on()
 
     def _app(
         self,
@@ -154,6 +164,7 @@ class City:
             [node.kit for node in self._nodes],
             folder,
             cell_seed(self._seed, self._cell),
+            [self._start_ns(node) for node in self._nodes],
         )
         engine = rack.engine
         rack.consoles = [Console(engine.clock, ear, node.station.id) for node in self._nodes]
@@ -180,6 +191,10 @@ class City:
             else:
                 strike = partial(ON_NODES[due.kind], places[due.node], due)
             engine.call_at(at_ns, _strike, engine, strike, due, ear)
+
+    def _start_ns(self, node: _Node) -> int:
+        rng = stream(self._seed, f"start {node.station.id}")
+        return round(rng.uniform(0, self._plan.spread) * NS)
 
     def _place(self, rack: _Rack, number: int, node: _Node) -> Place:
         app = rack.apps[number]
