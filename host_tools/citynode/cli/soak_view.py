@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -130,20 +130,30 @@ def _summary(run: Run) -> Table:
         caption=f"faults: {', '.join(counts) or 'none'}",
         caption_justify="left",
     )
-    rows: tuple[tuple[str, Callable[[Node], object]], ...] = (
-        ("accepted", lambda node: node.accepted),
-        ("received", lambda node: node.received),
-        ("lost", lambda node: node.lost),
-        ("repeated", lambda node: node.repeated),
-        ("restarts", lambda node: len(node.restarts)),
-        ("joins", lambda node: node.joins),
-        ("air s", lambda node: f"{node.air_time_s:.1f}"),
-        ("mAh", lambda node: "–" if node.energy_mah is None else f"{node.energy_mah:.1f}"),
+    columns: tuple[tuple[str, Callable[[Node], float | None], str], ...] = (
+        ("accepted", lambda node: node.accepted, "d"),
+        ("received", lambda node: node.received, "d"),
+        ("lost", lambda node: node.lost, "d"),
+        ("repeated", lambda node: node.repeated, "d"),
+        ("restarts", lambda node: len(node.restarts), "d"),
+        ("joins", lambda node: node.joins, "d"),
+        ("air s", lambda node: node.air_time_s, ".1f"),
+        ("mAh", lambda node: node.energy_mah, ".1f"),
     )
-    for name, _ in rows:
+    for name, _, _ in columns:
         table.add_column(name, justify="right")
     table.add_column("verdict")
+
+    def add(name: str, nodes: Sequence[Node], passed: bool) -> None:
+        told = []
+        for _, value, style in columns:
+            known = [found for node in nodes if (found := value(node)) is not None]
+            told.append(format(sum(known), style) if known else "–")
+        table.add_row(escape(name), *told, "[green]PASS[/]" if passed else "[red]FAIL[/]")
+
     for node in shown:
-        verdict = "[red]FAIL[/]" if node.wrong else "[green]PASS[/]"
-        table.add_row(escape(node.id), *(str(value(node)) for _, value in rows), verdict)
+        add(node.id, [node], not node.wrong)
+    if len(run.nodes) > 1:
+        table.add_section()
+        add("all", run.nodes, run.passed)
     return table
