@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -54,6 +55,7 @@ class Lab:
     def __enter__(self):
         (self._folder / "exported.yaml").write_text(self._resources)
         self._start("labgrid-coordinator", "-l", self.address)
+        self._listening()
         exporter = ("-c", self.address, "-n", "lab", "--hostname", "127.0.0.1", "exported.yaml")
         self._start("labgrid-exporter", *exporter, until="Exporter ready")
         return self
@@ -62,6 +64,17 @@ class Lab:
         for process in reversed(self._processes):
             process.terminate()
             process.communicate(timeout=20)
+
+    def _listening(self):
+        host, port = self.address.split(":")
+        end = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection((host, int(port)), timeout=5).close()
+                return
+            except OSError:
+                assert time.monotonic() < end, "labgrid-coordinator does not listen"
+                time.sleep(0.1)
 
     def _start(self, name, *words, until=None):
         process = subprocess.Popen(

@@ -22,6 +22,7 @@ _head = bytearray(4)
 _number = 0
 _NONE = object()
 _lock = _thread.allocate_lock()
+_turn = _thread.allocate_lock()  # of the one who waits for it: so no thread is passed over
 put_off = None  # what is to be scheduled when the call is done
 
 
@@ -37,7 +38,10 @@ def call(name, a=_NONE, b=_NONE, c=_NONE, d=_NONE, e=_NONE, f=_NONE, g=_NONE):
     for a call either.
     """
     locked = _heap.depth and _heap.release()
-    _lock.acquire()  # threads of the interpreter here have no lock in common
+    # Threads of the interpreter here have no lock in common; the chip's take turns.
+    _turn.acquire()
+    _lock.acquire()
+    _turn.release()
     try:
         return _call(name, a, b, c, d, e, f, g)
     finally:
