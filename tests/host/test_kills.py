@@ -144,7 +144,7 @@ class Scene:
         return ["flash", "--board", self.kind, "--image", self.image, "--json", *ports]
 
     def rerun_heals(self):
-        known = stored(self.state)
+        known = stored(self.state, killed=True)
         for board in self.bench.boards:
             self.bench.hook(board, None)
             self.bench.call(board.power_on)
