@@ -1,7 +1,9 @@
 """Soft interrupts: the host signals, the scheduler calls what was attached to a channel."""
 
 import _ctrlc
+import _native
 import _rpc
+import _sched
 import ffi
 import micropython
 
@@ -10,11 +12,11 @@ _PINS = 100  # channels from here on are pins
 _PINS_END = 200
 edges = False  # whether a pin interrupts
 _callbacks = []  # must stay referenced for as long as the program runs
-_SIGUSR1 = 10 if not hasattr(micropython, "_darwin") else 30
-# What the interpreter stops its other threads with for a collection (SIGRTMIN + 5 of Linux), and
-# where `struct sigaction` has the signals that wait meanwhile.
-_SIG_COLLECT = 39
-_SIGACTION_SIZE, _MASK_AT = 152, 8
+_SIGUSR1 = 30 if _native.sys.platform == "darwin" else 10
+_libc = ffi.open(None)
+_schedule = micropython.schedule
+_asked = bytearray(1)  # 1 from the signal to the call of `_take`
+_lock = _queued = None
 
 
 def attach(channel, fn):
@@ -40,6 +42,7 @@ def run(handler, argument):
 
 
 def _take(_):
+    _asked[0] = 0
     if _rpc.busy() or _ctrlc.held:
         _rpc.put_off = _take
         return
@@ -49,44 +52,61 @@ def _take(_):
             fn(value)
 
 
+def _ask():
+    _asked[0] = 1
+    _schedule(_take, None)
+
+
+def _later():
+    pass  # the host signals again
+
+
+_ways = (_later, _ask)
+
+# A handler of a signal is straight-line code of small frames that takes no memory and raises
+# nothing: it may come in the middle of C code, and at a jump everything may come out.
+
+
 def _on_signal(_):
+    _ways[(_lock.held == 0) & (_asked[0] == 0) & (_queued[0] < _sched.DEPTH)]()
+
+
+def _on_signal_blindly(_):
     try:
-        # Not followed by a jump, where a Ctrl-C that waits would come out, and go no further.
-        return micropython.schedule(_take, None)
+        return _schedule(_take, None)
     except RuntimeError:
-        return  # the queue is full; the host signals again
+        return
 
 
-def _calm_collection(libc):
-    """Let no soft IRQ into a thread that has stopped for a collection.
+def spare_collections():
+    """Let no soft IRQ end a wait within C code any more, as there are to be more threads.
 
-    Who collects holds the lock that scheduling needs, and waits for all others.
+    Who collects waits until each of them has looked through its stack, and would go on too early.
+    Sleeps and polls end by a signal all the same.
     """
-    sigaction = libc.func("i", "sigaction", "ipp")
-    action = bytearray(_SIGACTION_SIZE)
-    if sigaction(_SIG_COLLECT, None, action) == 0:
-        for number in (_ctrlc.SIGINT, _SIGUSR1):
-            action[_MASK_AT + (number - 1) // 8] |= 1 << (number - 1) % 8
-        sigaction(_SIG_COLLECT, action, None)
+    _libc.func("i", "siginterrupt", "ii")(_SIGUSR1, 0)
 
 
-def _install(number, handler):
-    libc = ffi.open(None)
-    callback = ffi.callback("v", handler, "i", lock=True)
+def _install(number, handler, lock=False):
+    callback = ffi.callback("v", handler, "i", lock=lock)
     _callbacks.append(callback)
-    libc.func("p", "signal", "ip")(number, callback)
-    libc.func("i", "siginterrupt", "ii")(number, 1)  # a wait ends, and what is pending comes out
+    _libc.func("p", "signal", "ip")(number, callback)
+    _libc.func("i", "siginterrupt", "ii")(number, 1)  # a wait ends, and what is pending comes out
 
 
 def start():
     """Install the signal handlers."""
-    _install(_SIGUSR1, _on_signal)
+    global _lock, _queued
+    found = _sched.find(_libc)
+    if found:
+        _lock, _queued = found
+        _install(_SIGUSR1, _on_signal)
+    else:
+        _install(_SIGUSR1, _on_signal_blindly, lock=True)
     _ctrlc.start(_install)
-    libc = ffi.open(None)
     try:
         # A board whose host dies has lost its power: PR_SET_PDEATHSIG, SIGKILL (Linux).
-        libc.func("i", "prctl", "iLLLL")(1, 9, 0, 0, 0)
-        _calm_collection(libc)
+        _libc.func("i", "prctl", "iLLLL")(1, 9, 0, 0, 0)
     except OSError:
         pass
     _rpc.call("irq.ready")

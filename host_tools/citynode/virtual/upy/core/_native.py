@@ -14,16 +14,49 @@ import vfs
 
 # Unlike others it is kept by its name, which is to be the board's.
 sys.modules.pop("random", None)
-stdin = sys.stdin.buffer  # the port's input
 write = sys.stdout.write
 _poller = select.poll()
-_poller.register(stdin, 1)
+_input = sys.stdin.buffer
+_poller.register(_input, 1)
+_read = _input.read
+_readinto = _input.readinto
 
 
 def input_ready():
     """Tell whether there is input at the port."""
     return bool(_poller.poll(0))
 
+
+# Waits for input at the port. Soft IRQs come out of that always, of a read while there is one
+# thread only (`_irq.spare_collections`).
+await_input = _poller.ipoll
+
+
+class _Stdin:
+    """The port's input as bytes; there are fewer than asked for if the host has closed the line."""
+
+    @staticmethod
+    def read(size):
+        data = b""
+        while len(data) < size:
+            await_input()
+            byte = _read(1)
+            if not byte:
+                break
+            data += byte
+        return data
+
+    @staticmethod
+    def readinto(buf):
+        view = memoryview(buf)
+        for i in range(len(view)):
+            await_input()
+            if not _readinto(view[i : i + 1]):
+                return i
+        return len(view)
+
+
+stdin = _Stdin
 
 try:
     import tls

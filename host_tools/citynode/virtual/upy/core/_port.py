@@ -4,7 +4,6 @@ import _native
 import _virtual
 import builtins
 
-_stdin = _native.stdin
 _print = builtins.print
 _write_out = _native.write
 
@@ -19,27 +18,9 @@ def _write(data):
     return _write_out(data)
 
 
-class _Stdin:
-    """The port's input as bytes."""
-
-    @staticmethod
-    def _await():
-        while not _native.input_ready():
-            _virtual.wait_until(_virtual.FOREVER)
-
-    def read(self, size):
-        data = b""
-        while len(data) < size:
-            self._await()
-            data += _stdin.read(1)
-        return data
-
-    def readinto(self, buf):
-        view = memoryview(buf)
-        for i in range(len(view)):
-            self._await()
-            _stdin.readinto(view[i : i + 1])
-        return len(view)
+def _await_input():
+    while not _native.input_ready():
+        _virtual.wait_until(_virtual.FOREVER)
 
 
 def begin():
@@ -47,5 +28,5 @@ def begin():
     builtins.print = _print_out
 
 
-_native.stdin = _Stdin()
+_native.await_input = _await_input
 _native.write = _write

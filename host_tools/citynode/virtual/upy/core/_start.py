@@ -76,6 +76,7 @@ def _take_over():
     import _micropython
     import _rom
     import _sys
+    import _threads
     import _vfs
 
     _rom.set_errno()
@@ -83,6 +84,7 @@ def _take_over():
     _facade.module("errno", _errno)
     _facade.module("gc", _gc)
     _facade.module("micropython", _micropython, ("const", "opt_level"))
+    _facade.module("_thread", _threads)
     _facade.module("vfs", _vfs)
     # What a program may set in it (ps1, path) is not told apart from what it may not.
     _facade.module("sys", _sys, fixed=False)
