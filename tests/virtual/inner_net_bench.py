@@ -1,7 +1,7 @@
 """Boards that run a program each beside the servers inside the engine, and what these tell."""
 
 import ast
-from contextlib import contextmanager
+from contextlib import closing
 
 import pytest
 from citynode.boards import load_board
@@ -48,7 +48,6 @@ def made():
 def racks(tmp_path, made):
     """Make a rack whose boards run a program each; it is open in the `with`."""
 
-    @contextmanager
     def make(*programs, **options):
         chooser = (
             "import machine\nexec(open('/p%d.py' % ((machine.unique_id()[5] >> 2) % 2)).read())"
@@ -63,10 +62,7 @@ def racks(tmp_path, made):
         path.write_bytes(plan.merged())
         rack = Rack(BOARD, len(programs), image=path, virtual_time=True, **options)
         rack.open()
-        try:
-            yield rack
-        finally:
-            rack.close()
+        return closing(rack)
 
     return make
 

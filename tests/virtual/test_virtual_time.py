@@ -2,7 +2,7 @@
 
 import ast
 import time
-from contextlib import contextmanager
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,16 +45,12 @@ def image(folder, program, board=BOARD):
 def racks(tmp_path):
     """Make a rack whose boards run a program; it is open in the `with`."""
 
-    @contextmanager
     def make(program, count=1, *, board=BOARD, **options):
         rack = Rack(
             board, count, image=image(tmp_path, program, board), virtual_time=True, **options
         )
         rack.open()
-        try:
-            yield rack
-        finally:
-            rack.close()
+        return closing(rack)
 
     return make
 

@@ -56,17 +56,17 @@ def run(
     tally = Tally(plan, site.stations, delivers=site.delivers)
     if log is not None:
         tally.on_event = _Log(log, cell)
+    stations = {station.id: station for station in site.stations}
+    meters = {node: _Meter(site, node) for node in stations}
     now_s, interrupted = 0.0, False
     step_s = min(_LONGEST_STEP_S, plan.duration / _STEPS)
-
-    meters = [_Meter(site, station.id) for station in site.stations]
 
     def go_to(until_s: float) -> None:
         nonlocal now_s
         site.run(until_s)
         now_s = until_s
         if until_s <= plan.duration:
-            for meter in meters:
+            for meter in meters.values():
                 meter.read(until_s)
         look(_glance(tally, cell, now_s, plan.duration))
 
@@ -84,7 +84,7 @@ def run(
         except KeyboardInterrupt:
             interrupted = True
             tally.close(now_s)
-        erases = {station.id: dict(site.erases(station.id)) for station in site.stations}
+        erases = {node: dict(site.erases(node)) for node in stations}
     finally:
         site.close()
     ended_s = min(now_s, plan.duration)
@@ -95,16 +95,9 @@ def run(
         duration_s=ended_s,
         clock=plan.clock,
         nodes=tuple(
-            _node(
-                tally,
-                account,
-                site.stations,
-                cell,
-                erases[account.node_id or ""],
-                next(meter for meter in meters if meter.node == account.node_id),
-                ended_s,
-            )
+            _node(tally, account, stations[name], cell, erases[name], meters[name], ended_s)
             for account in tally.accounts
+            if (name := account.node_id) is not None
         ),
         faults=tuple(tally.faults(now_s)),
         criteria=criteria.limits(plan),
@@ -122,14 +115,14 @@ class _Meter:
     """What a node has drawn, read now and then."""
 
     def __init__(self, site: Site, node: str) -> None:
-        self.node = node
         self.mah: float | None = None
         self.current: list[results.Current] = []
         self._site = site
+        self._node = node
         self._last_s = 0.0
 
     def read(self, now_s: float) -> None:
-        before, self.mah = self.mah or 0.0, self._site.energy_mah(self.node)
+        before, self.mah = self.mah or 0.0, self._site.energy_mah(self._node)
         if self.mah is not None and now_s > self._last_s:
             ma = (self.mah - before) * 3600 / (now_s - self._last_s)
             self.current.append((now_s, round(ma, 4)))
@@ -168,13 +161,12 @@ def _glance(tally: Tally, cell: int, now_s: float, end_s: float) -> Glance:
 def _node(
     tally: Tally,
     account: Account,
-    stations: Sequence[Station],
+    station: Station,
     cell: int,
     erases: dict[int, int],
     meter: _Meter,
     ended_s: float,
 ) -> results.Node:
-    station = next(each for each in stations if each.id == account.node_id)
     trail = tally.trail(station.id)
     limit_s = criteria.silence_limit(tally.plan, station.quiet_s)
     gaps = tally.silences(account, limit_s, ended_s)

@@ -62,7 +62,6 @@ class poll:
         if self._entries:
             if self._calm and _virtual.skip_ms(timeout):
                 return _nothing
-            self._calm = False
             return iter(self._wait(-1 if timeout is None else timeout, flags & 1))
         if timeout:
             _virtual.rest_ms(timeout)
@@ -71,18 +70,18 @@ class poll:
     def _wait(self, timeout, once):
         # Ends with the tick of the clock that the port would see it at.
         end = _virtual.tick_after(timeout) if timeout > 0 else timeout
+        sockets_only = self._sockets_only()
         while True:
             found, restless = self._look(once)
             now = _virtual.now_ns()
             if found or not timeout or 0 < end <= now:
-                self._calm = not found and self._calm
+                self._calm = sockets_only and not found
                 return found
             until = end
             if restless:
                 until = now + _LOOK_NS if end < 0 else min(end, now + _LOOK_NS)
-            if self._sockets_only():
+            if sockets_only:
                 # Nothing comes to them before the horizon, or without a word of it.
-                self._calm = True
                 _virtual.wait_until(until)
             else:
                 _virtual.await_news(until)
