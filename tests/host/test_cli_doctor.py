@@ -1,6 +1,5 @@
 """`citynode doctor`: each thing that can be wrong with a machine is a finding with its cure."""
 
-import datetime
 import grp
 import hashlib
 import json
@@ -14,19 +13,14 @@ import threading
 import time
 from collections import namedtuple
 from importlib import metadata
-from ipaddress import ip_address
 
 import pytest
+import trustme
 from citynode.doctor import broker, finding, machine, software
 from citynode.doctor.finding import Level, examine
 from citynode.errors import CitynodeError
 from citynode.link import ports as link_ports
 from citynode.soak.listener import Address
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
-from cryptography.x509.oid import NameOID
 from serial.tools.list_ports_common import ListPortInfo
 from wires import ScriptedBroker
 from workbench import citynode
@@ -36,29 +30,12 @@ CHECKS = {"python", "tools", "micropython", "images", "permissions", "ports", "f
 
 
 def certificate(folder, host):
-    """Make a certificate that signs itself, for an IP address; return it and its server's TLS."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")])
-    day = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(day)
-        .not_valid_after(day + datetime.timedelta(days=36500))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    path, key_path = folder / f"{host}.pem", folder / f"{host}.key"
-    path.write_bytes(made.public_bytes(Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    """Make an authority's certificate, and the TLS of a server that it has signed for."""
+    authority = trustme.CA()
+    path = folder / f"{host}.pem"
+    authority.cert_pem.write_to_path(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path, key_path)
+    authority.issue_cert(host).configure_cert(context)
     return path, context
 
 

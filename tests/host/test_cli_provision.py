@@ -1,10 +1,11 @@
 """`citynode provision`: identity and configuration for a running node, through its REPL."""
 
-import datetime
 import re
+import ssl
 import time
 
 import pytest
+import trustme
 from citynode.boards import load_board
 from citynode.identity import NAMESPACE
 from citynode.image import nvs
@@ -12,9 +13,6 @@ from citynode.image.nvs import Kind
 from citynode.profiles import config_cbor, load_profile
 from citynode.resources import board_configs
 from citynode.virtual.soc.board import State
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from workbench import (
     NVS,
     NVS_SIZE,
@@ -136,34 +134,15 @@ def test_a_new_identity_and_a_ca_certificate(bench, board, state, tmp_path):
     assert provision(board).code == 0
     (old,) = stored(state).values()
     ca = tmp_path / "ca.pem"
-    ca.write_bytes(authority())
+    trustme.CA().cert_pem.write_to_path(ca)
     done = provision(board, "--renew-identity", "--profile", "climate-reference", "--ca", ca)
     assert (done.code, done.row["changed"]) == (0, ["NVS", "/config.cbor", "/ca.der"])
     (new,) = stored(state).values()
     assert new.app_key != old.app_key
     assert (new.dev_eui, new.wifi_ssid, new.wifi_psk) == (old.dev_eui, old.wifi_ssid, old.wifi_psk)
     assert in_nvs(bench, board)[NAMESPACE] == new.nvs()
-    (certificate,) = x509.load_pem_x509_certificates(ca.read_bytes())
-    der = certificate.public_bytes(serialization.Encoding.DER)
+    der = ssl.PEM_cert_to_DER_cert(ca.read_text())
     assert bench.files(board)["/ca.der"] == der
-
-
-def authority():
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bench")])
-    now = datetime.datetime(2026, 1, 1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=3650))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def larger(folder):

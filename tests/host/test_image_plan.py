@@ -1,9 +1,7 @@
 """Plans of a flash, `citynode image`, and fetching over HTTPS from a server on this machine."""
 
-import datetime
 import hashlib
 import http.server
-import ipaddress
 import json
 import os
 import ssl
@@ -12,6 +10,7 @@ import sys
 import threading
 
 import pytest
+import trustme
 from citynode import resources
 from citynode.image import fetch, littlefs, nvs, partitions, plan, show
 from citynode.image.nvs import Kind
@@ -20,10 +19,6 @@ from citynode.virtual.soc import standin
 from citynode.virtual.soc.boot import boot
 from citynode.virtual.soc.chip import CHIPS
 from citynode.virtual.soc.flash import NorFlash
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -257,30 +252,7 @@ def test_errors_are_one_line_with_a_cure(tmp_path):
 
 @pytest.fixture(scope="module")
 def authority():
-    """A certificate for 127.0.0.1 and its key, both as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "citynode test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM), private
+    return trustme.CA()
 
 
 class Site(http.server.BaseHTTPRequestHandler):
@@ -301,17 +273,16 @@ class Site(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def site(authority, tmp_path):
-    (tmp_path / "chain.pem").write_bytes(b"".join(authority))
+def site(authority):
     handler = type("Pages", (Site,), {"pages": {}, "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "chain.pem")
+    authority.issue_cert("127.0.0.1").configure_cert(context)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     handler.url = f"https://127.0.0.1:{server.server_port}"
-    trust = ssl.create_default_context(cadata=authority[0].decode())
+    trust = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     handler.opener = staticmethod(fetch.https(trust))
     yield handler
     server.shutdown()

@@ -1,46 +1,19 @@
 """MQTT and TLS of a board in virtual time, with the broker inside the engine."""
 
-import datetime
 import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
+import trustme
 from inner_net_bench import run
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
+def authority():
     """Return a server's context for broker.bench, and the certificate (DER) to trust for it."""
-    key = rsa.generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker.bench")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("broker.bench")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    chain = tmp_path_factory.mktemp("tls") / "chain.pem"
-    chain.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    signer = trustme.CA(key_type=trustme.KeyType.RSA)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    return context, certificate.public_bytes(serialization.Encoding.DER)
+    signer.issue_cert("broker.bench", key_type=trustme.KeyType.RSA).configure_cert(context)
+    return context, ssl.PEM_cert_to_DER_cert(signer.cert_pem.bytes().decode())
 
 
 WRAP = """
