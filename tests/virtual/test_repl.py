@@ -244,6 +244,39 @@ print(ticks > 1000 or ticks)
     assert said == "True\n"
 
 
+RAPID = """
+import machine
+timers = [machine.Timer(number) for number in range(4)]
+for timer in timers:
+    timer.init(period=1, callback=lambda _: None)
+"""
+BESIDE = """
+import _thread, time
+beside = [1]
+def other():
+    while beside:
+        bytes(300)
+_thread.start_new_thread(other, ())
+"""
+
+
+@pytest.mark.parametrize("other", [RAPID, BESIDE], ids=["interrupts", "a thread"])
+def test_ctrl_c_ends_the_program_whatever_else_goes_on(terminal, other):
+    """Each time: it may come in the middle of what the chip does for an interrupt, or in a wait."""
+    terminal.run(other)
+    waits = "import socket\ns = socket.socket()\ns.bind(('', 0))\ns.listen(1)\ns.accept()"
+    for number in range(15):
+        terminal.type(b"\x01", RAW)
+        terminal.app.feed((waits if number % 5 == 4 else "while True: bytes(200)").encode())
+        terminal.app.feed(b"\x04")
+        terminal.pause(0.03)
+        assert b"KeyboardInterrupt" in terminal.type(b"\x03", b"\x04>")
+    said = terminal.run(
+        "for timer in timers: timer.deinit()" if other == RAPID else "beside.clear()"
+    )
+    assert said == ""
+
+
 FORGOTTEN = """
 import gc, os
 from machine import Pin

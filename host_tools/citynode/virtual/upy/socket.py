@@ -16,6 +16,8 @@ _CLOSE = 4
 _FILENO = 10
 _EINVAL = 22
 _ENOTCONN = 128
+# For ever: a wait without a timeout is not interrupted where there are threads (`_irq`).
+_FOREVER_S = 1_000_000
 _LOOPBACK = "127.0.0.1"
 
 
@@ -49,6 +51,7 @@ class socket(_io.IOBase):
 
     def _open(self, sock, type):
         self._sock = sock
+        sock.settimeout(_FOREVER_S)
         self._fd = sock.fileno()
         self._type = type
         self._timed = False
@@ -77,11 +80,11 @@ class socket(_io.IOBase):
         self.close()
 
     def settimeout(self, seconds):
-        self._alive().settimeout(seconds)
+        self._alive().settimeout(_FOREVER_S if seconds is None else seconds)
         self._timed = bool(seconds)
 
     def setblocking(self, flag):
-        self._alive().setblocking(flag)
+        self._alive().settimeout(_FOREVER_S if flag else 0)
         self._timed = False
 
     def setsockopt(self, level, option, value):

@@ -34,9 +34,15 @@ def hold():
     # The signal may come between any two steps: nothing here depends on what it changes meanwhile.
     global held
     held = 1
-    _came[2] = _places[0].low == _LOW
+    _came[2] |= _places[0].low == _LOW
     _places[0].low = 0
     _places[0].high = 0
+
+
+def lend():
+    """Let what comes from now on come out, and keep what came before."""
+    global held
+    held = 0
 
 
 def let_go(result):

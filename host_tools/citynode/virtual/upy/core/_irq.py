@@ -30,12 +30,18 @@ def attach(channel, fn):
 
 
 def run(handler, argument):
-    """Call a program's handler from a soft interrupt: what it raises is shown and forgotten."""
+    """Call a program's handler from a soft interrupt: what it raises is shown and forgotten.
+
+    A Ctrl-C that comes now is the handler's, one that came before is the program's.
+    """
     if handler is None:
         return
     try:
+        _ctrlc.lend()
         handler(argument)
+        _ctrlc.hold()
     except BaseException as error:
+        _ctrlc.hold()
         from sys import print_exception
 
         print_exception(error)
@@ -46,10 +52,12 @@ def _take(_):
     if _rpc.busy() or _ctrlc.held:
         _rpc.put_off = _take
         return
+    _ctrlc.hold()
     for channel, value in _rpc.call("irq.take"):
         fn = _handlers.get(channel)
         if fn is not None:
             fn(value)
+    return _ctrlc.let_go(None)
 
 
 def _ask():
@@ -79,12 +87,13 @@ def _on_signal_blindly(_):
 
 
 def spare_collections():
-    """Let no soft IRQ end a wait within C code any more, as there are to be more threads.
+    """Let no signal end a wait within C code any more, as there are to be more threads.
 
     Who collects waits until each of them has looked through its stack, and would go on too early.
-    Sleeps and polls end by a signal all the same.
+    Sleeps, polls, and sockets with a timeout are interrupted all the same.
     """
-    _libc.func("i", "siginterrupt", "ii")(_SIGUSR1, 0)
+    for number in (_SIGUSR1, _ctrlc.SIGINT):
+        _libc.func("i", "siginterrupt", "ii")(number, 0)
 
 
 def _install(number, handler, lock=False):
