@@ -7,6 +7,7 @@ import json
 from citynode.boards import load_board
 from citynode.resources import firmware
 from citynode.virtual.air import Air, Gateway, Modulation
+from citynode.virtual.chips.sx1262 import SX1262
 from citynode.virtual.engine import Engine, Timer
 from citynode.virtual.soc.peripherals import hardware
 from citynode.virtual.soc.peripherals.radio import Radio
@@ -217,3 +218,74 @@ class Wires:
         fields = {"freq_hz": 868_100_000, "sf": 7, "iq_inverted": True, "crc": False} | change
         at = self.sim.now_ns() + 2 * MS if at_ns is None else at_ns
         return self.air.transmit("gateway", payload, Modulation(**fields), power_dbm, at)
+
+
+class W1262(Wires):
+    def __init__(self, **kw):
+        super().__init__(SX1262, **kw)
+
+    def settle(self):
+        """Wait as long as a command takes that moves nothing."""
+        if self.chip.line("busy"):
+            self.wait(US)
+
+    def cmd(self, *data):
+        """Send a command and wait for BUSY to fall."""
+        self.settle()
+        answer = self.spi(*data)
+        for _ in range(1000):
+            if not self.chip.line("busy"):
+                return answer
+            self.wait(10 * US)
+        raise AssertionError("BUSY stays high")
+
+    def reg(self, address, *values):
+        if values:
+            return self.cmd(0x0D, address >> 8, address & 0xFF, *values)
+        return self.cmd(0x1D, address >> 8, address & 0xFF, 0, 0)[4]
+
+    def ask(self, opcode, count):
+        self.settle()
+        return int.from_bytes(self.spi(opcode, *bytes(count + 1))[2:], "big")
+
+    def status(self):
+        """Return chip mode and command status."""
+        self.settle()
+        byte = self.spi(0xC0, 0)[1]
+        return byte >> 4 & 7, byte >> 1 & 7
+
+    def irq(self):
+        return self.ask(0x12, 2)
+
+    def errors(self):
+        return self.ask(0x17, 2)
+
+    def packet(self, length=255, *, inverted=False, implicit=0, crc=1, preamble=8):
+        self.cmd(0x8C, 0, preamble, implicit, length, crc, int(inverted))
+        self.reg(0x0736, 0x09 if inverted else 0x0D)
+
+    def lora(self):
+        """Set SF7, 125 kHz, CRC, 868.1 MHz, public sync word, 14 dBm, all IRQs on DIO1."""
+        self.cmd(0x80, 0)
+        self.cmd(0x8A, 1)
+        self.cmd(0x86, 0x36, 0x41, 0x99, 0x9A)
+        self.cmd(0x8B, 7, 4, 1, 0)
+        self.packet()
+        self.reg(0x0740, 0x34, 0x44)
+        self.reg(0x0889, 0x05)
+        self.reg(0x08AC, 0x96)
+        self.reg(0x08D8, 0xDE)
+        self.cmd(0x95, 4, 7, 0, 1)
+        self.cmd(0x8E, 14, 4)
+        self.cmd(0x8F, 0, 0)
+        self.cmd(0x08, 0x03, 0xFF, 0x03, 0xFF, 0, 0, 0, 0)
+        return self
+
+    def load(self, payload, **packet):
+        self.cmd(0x0E, 0, *payload)
+        self.packet(len(payload), **packet)
+
+    def listen(self, steps=0, symbols=20, **packet):
+        self.packet(**({"inverted": True} | packet))
+        self.cmd(0xA0, symbols)
+        self.spi(0x82, *steps.to_bytes(3, "big"))

@@ -54,8 +54,10 @@ class Sensors:
             for at, chip in chips.items():
                 if before == _UNPLUGGED:
                     chip.power_up()
-                sick = chip if not self._way else Garbled(chip, seed + at)
-                bus.devices[at] = Stuck(chip) if self._way == _STUCK else sick
+                if self._way == _STUCK:
+                    bus.devices[at] = Stuck(chip)
+                else:
+                    bus.devices[at] = Garbled(chip, seed + at) if self._way else chip
         silent = self._way in (_UNPLUGGED, _STUCK)
         for line in self._lines:
             line.cut = silent
