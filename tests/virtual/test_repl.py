@@ -194,6 +194,14 @@ print(len(calls))
     )
 
 
+RAPID = """
+import machine
+timers = [machine.Timer(number) for number in range(4)]
+for timer in timers:
+    timer.init(period=1, callback=lambda _: None)
+"""
+
+
 def test_threads_and_interrupts_share_the_hardware(terminal):
     said = terminal.run(
         """
@@ -223,6 +231,26 @@ print(all([n > 2 for n in count]) or count)
     assert said == "True\n"
 
 
+def test_threads_begin_while_interrupts_come(terminal):
+    said = terminal.run(
+        RAPID
+        + """
+import _thread, time
+ended = [0]
+def work():
+    ended[0] += 1
+for number in range(200):
+    _thread.start_new_thread(work, ())
+    while ended[0] <= number:
+        time.sleep_us(50)
+for timer in timers:
+    timer.deinit()
+print(ended)
+"""
+    )
+    assert said == "[200]\n"
+
+
 def test_many_interrupts_come_while_a_program_computes(terminal):
     said = terminal.run(
         """
@@ -244,12 +272,6 @@ print(ticks > 1000 or ticks)
     assert said == "True\n"
 
 
-RAPID = """
-import machine
-timers = [machine.Timer(number) for number in range(4)]
-for timer in timers:
-    timer.init(period=1, callback=lambda _: None)
-"""
 BESIDE = """
 import _thread, time
 beside = [1]

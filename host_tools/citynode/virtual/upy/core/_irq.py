@@ -12,8 +12,12 @@ _PINS = 100  # channels from here on are pins
 _PINS_END = 200
 edges = False  # whether a pin interrupts
 _callbacks = []  # must stay referenced for as long as the program runs
-_SIGUSR1 = 30 if _native.sys.platform == "darwin" else 10
+_DARWIN = _native.sys.platform == "darwin"
+_SIGUSR1 = 30 if _DARWIN else 10
+_SIG_BLOCK, _SIG_SETMASK = (1, 3) if _DARWIN else (0, 2)
+_SIGSET = 128  # bytes of a `sigset_t`
 _libc = ffi.open(None)
+_sigmask = _libc.func("i", "pthread_sigmask", "ipp")
 _schedule = micropython.schedule
 _asked = bytearray(1)  # 1 from the signal to the call of `_take`
 _lock = _queued = None
@@ -86,14 +90,24 @@ def _on_signal_blindly(_):
         return
 
 
-def spare_collections():
-    """Let no signal end a wait within C code any more, as there are to be more threads.
+def start_thread(start, *args):
+    """Return `start(*args)`, which starts a thread. Signals are the first thread's alone.
 
-    Who collects waits until each of them has looked through its stack, and would go on too early.
-    Sleeps, polls, and sockets with a timeout are interrupted all the same.
+    From now on they end no wait within C code: who collects waits until each thread has looked
+    through its stack, and would go on too early. Sleeps, polls, and sockets with a timeout are
+    interrupted all the same.
     """
+    signals = bytearray(_SIGSET)
     for number in (_SIGUSR1, _ctrlc.SIGINT):
         _libc.func("i", "siginterrupt", "ii")(number, 0)
+        signals[(number - 1) // 8] |= 1 << (number - 1) % 8
+    before = bytearray(_SIGSET)
+    # A thread begins with the mask of who starts it.
+    _sigmask(_SIG_BLOCK, signals, before)
+    try:
+        return start(*args)
+    finally:
+        _sigmask(_SIG_SETMASK, before, None)
 
 
 def _install(number, handler, lock=False):

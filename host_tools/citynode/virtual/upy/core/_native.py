@@ -28,7 +28,7 @@ def input_ready():
 
 
 # Waits for input at the port. Soft IRQs come out of that always, of a read while there is one
-# thread only (`_irq.spare_collections`).
+# thread only (`_irq.start_thread`).
 await_input = _poller.ipoll
 
 

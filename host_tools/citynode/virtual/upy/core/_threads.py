@@ -11,5 +11,4 @@ stack_size = _native_thread.stack_size
 
 
 def start_new_thread(*args):
-    _irq.spare_collections()
-    return _native_thread.start_new_thread(*args)
+    return _irq.start_thread(_native_thread.start_new_thread, *args)
