@@ -14,7 +14,8 @@ from citynode.boards import board_ids, load_board
 from citynode.commands import Command, payload
 from citynode.errors import CitynodeError
 from citynode.identity import Identity
-from citynode.profiles import LorawanUplink, check_fits, config_cbor, load_profile, profile_ids
+from citynode.nodefiles import config_cbor
+from citynode.profiles import LorawanUplink, check_fits, load_profile, profile_ids
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES128
 from cryptography.hazmat.primitives.ciphers.modes import ECB

@@ -5,7 +5,8 @@ import pytest
 from citynode import traffic
 from citynode.boards import board_ids, load_board
 from citynode.errors import CitynodeError
-from citynode.profiles import check_fits, config_cbor, load_profile
+from citynode.nodefiles import config_cbor
+from citynode.profiles import check_fits, load_profile
 from node.core import config as node_config
 from node.core.config import Config
 from node.traffic import kinds

@@ -9,7 +9,8 @@ from citynode.boards import load_board
 from citynode.frames import decode
 from citynode.identity import NAMESPACE, Identity
 from citynode.image import plan as planning
-from citynode.profiles import config_cbor, load_profile
+from citynode.nodefiles import config_cbor
+from citynode.profiles import load_profile
 from citynode.virtual.rack import Rack
 from citynode.virtual.soc import standin
 from citynode.virtual.soc.chip import CHIPS

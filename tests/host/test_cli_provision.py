@@ -10,7 +10,8 @@ from citynode.boards import load_board
 from citynode.identity import NAMESPACE
 from citynode.image import nvs
 from citynode.image.nvs import Kind
-from citynode.profiles import config_cbor, load_profile
+from citynode.nodefiles import config_cbor
+from citynode.profiles import load_profile
 from citynode.resources import board_configs
 from citynode.virtual.soc.board import State
 from workbench import (

@@ -6,7 +6,8 @@ import cbor2
 import pytest
 from citynode.boards import board_ids, load_board
 from citynode.errors import CitynodeError
-from citynode.profiles import LorawanUplink, check_fits, config_cbor, load_profile, profile_ids
+from citynode.nodefiles import config_cbor
+from citynode.profiles import LorawanUplink, check_fits, load_profile, profile_ids
 from citynode.resources import board_configs, provisioning
 from hypothesis import given
 from hypothesis import strategies as st

@@ -21,7 +21,8 @@ from citynode.identity import NAMESPACE, Identity
 from citynode.image import littlefs
 from citynode.image import plan as planning
 from citynode.link.errors import LinkError
-from citynode.profiles import config_cbor, load_profile
+from citynode.nodefiles import config_cbor
+from citynode.profiles import load_profile
 from citynode.virtual.soc.board import State
 from citynode.virtual.soc.peripherals.analog import Adc
 from citynode.virtual.soc.peripherals.i2c import I2C

@@ -6,7 +6,8 @@ from citynode import sensors
 from citynode.boards import board_ids, load_board
 from citynode.energy import life_days, parts, total_mah
 from citynode.errors import CitynodeError
-from citynode.profiles import check_fits, config_cbor, load_profile, profile_ids
+from citynode.nodefiles import config_cbor
+from citynode.profiles import check_fits, load_profile, profile_ids
 from workbench import citynode
 
 HEAD = 'description = "x"\nsite = "s"\ninterval_s = 300\n'

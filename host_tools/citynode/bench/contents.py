@@ -8,7 +8,8 @@ from citynode.boards import Board
 from citynode.errors import CitynodeError
 from citynode.identity import NAMESPACE, Identity, Store
 from citynode.image import nvs
-from citynode.profiles import LorawanUplink, Profile, config_cbor
+from citynode.nodefiles import config_cbor
+from citynode.profiles import LorawanUplink, Profile
 
 CONFIG, CA, SLOT = "/config.cbor", "/ca.der", "/slot"
 

@@ -27,7 +27,8 @@ from citynode.fleet.inventory import Fleet
 from citynode.fleet.node import Result, Stage
 from citynode.fleet.store import FleetStore
 from citynode.link import ports
-from citynode.profiles import WifiUplink, ca_der, check_fits, load_profile
+from citynode.nodefiles import ca_der
+from citynode.profiles import WifiUplink, check_fits, load_profile
 
 Ports = Annotated[
     list[str] | None,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from citynode import identity, profiles
+from citynode import identity, nodefiles
 from citynode.bench.benchmap import UNKNOWN, BenchMap
 from citynode.boards import Board
 from citynode.errors import CitynodeError
@@ -90,7 +90,7 @@ class RealLab:
         )
         host = broker.node_host or broker.host
         self.uplink = {"host": host, "port": port, "tls": ca is not None}
-        self.ca = None if ca is None else profiles.ca_der(ca)
+        self.ca = None if ca is None else nodefiles.ca_der(ca)
 
     def _image(self, board: Board) -> bytes:
         named = self._setup.images.get(board.chip)
