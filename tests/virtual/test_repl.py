@@ -272,6 +272,44 @@ print(ticks > 1000 or ticks)
     assert said == "True\n"
 
 
+def test_disabled_interrupts_wait_and_other_threads_too(terminal):
+    said = terminal.run(
+        """
+import machine, time, _thread
+came, ended = [], [0]
+machine.Timer(0).init(period=5, callback=came.append)
+outer, inner = machine.disable_irq(), machine.disable_irq()
+start = time.ticks_ms()
+while time.ticks_diff(time.ticks_ms(), start) < 40:
+    machine.unique_id()
+machine.enable_irq(inner)
+print(len(came))
+machine.enable_irq(outer)
+time.sleep_ms(20)
+machine.Timer(0).deinit()
+print(len(came) > 1)
+count = 0
+def work():
+    global count
+    for _ in range(500):
+        state = machine.disable_irq()
+        try:
+            before = count
+            machine.unique_id()
+            count = before + 1
+        finally:
+            machine.enable_irq(state)
+    ended[0] += 1
+_thread.start_new_thread(work, ())
+work()
+while ended[0] < 2:
+    time.sleep_ms(1)
+print(count)
+"""
+    )
+    assert said == "0\nTrue\n1000\n"
+
+
 BESIDE = """
 import _thread, time
 beside = [1]

@@ -11,6 +11,7 @@ _handlers = {}
 _PINS = 100  # channels from here on are pins
 _PINS_END = 200
 edges = False  # whether a pin interrupts
+off = 0  # how often the program has disabled them
 _callbacks = []  # must stay referenced for as long as the program runs
 _DARWIN = _native.sys.platform == "darwin"
 _SIGUSR1 = 30 if _DARWIN else 10
@@ -53,7 +54,7 @@ def run(handler, argument):
 
 def _take(_):
     _asked[0] = 0
-    if _rpc.busy() or _ctrlc.held:
+    if _rpc.busy() or _ctrlc.held or off:
         _rpc.put_off = _take
         return
     _ctrlc.hold()

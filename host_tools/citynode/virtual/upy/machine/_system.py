@@ -2,8 +2,12 @@
 
 import _clock
 import _facts
+import _irq
 from _native import time as _time
 from _rpc import call as _call
+from _rpc import resume as _resume
+from _thread import allocate_lock as _allocate_lock
+from _thread import get_ident as _get_ident
 
 PWRON_RESET = 1
 HARD_RESET = 2
@@ -18,6 +22,8 @@ TIMER_WAKE = 4
 TOUCHPAD_WAKE = 5
 ULP_WAKE = 6
 
+_alone = None  # the thread that has interrupts disabled
+_alone_lock = _allocate_lock()
 _CAUSES = {
     "poweron": PWRON_RESET,
     # A falling EN and a brownout look the same to ESP-IDF as a power-on.
@@ -97,11 +103,28 @@ def idle():
 
 
 def disable_irq():
-    return 0
+    """Hold soft interrupts and the other threads that call this back; return what to restore."""
+    global _alone
+    me = _get_ident()
+    if _alone != me:
+        # From here no jump, where an exception might come out.
+        _alone_lock.acquire()
+        _alone = me
+    before = _irq.off
+    _irq.off = before + 1
+    return before
 
 
 def enable_irq(state):
-    pass
+    """Restore what `disable_irq` has returned."""
+    global _alone
+    if _alone != _get_ident():
+        return
+    _irq.off = state
+    if not state:
+        _alone = None
+        _alone_lock.release()
+        _resume()
 
 
 def time_pulse_us(pin, pulse_level, timeout_us=1000000):
