@@ -337,6 +337,18 @@ def test_ctrl_c_ends_the_program_whatever_else_goes_on(terminal, other):
     assert said == ""
 
 
+def test_a_program_reads_bytes_from_the_port(terminal):
+    terminal.type(b"\x01", RAW)
+    terminal.app.feed(
+        b"import sys\nf = sys.stdin.buffer\nb = bytearray(3)\nprint('go')\n"
+        b"print(f.readinto(b, 1), f.readinto(b), b, f.read(2), sys.stdin.read(2))\n\x04"
+    )
+    terminal.until(b"go\r\n")
+    said = terminal.type(b"ABCDEF\xc3\xa4H", b"\x04>")
+    terminal.type(b"\x02")
+    assert said == "1 3 bytearray(b'BCD') b'EF' äH\r\n\x04\x04>".encode()
+
+
 FORGOTTEN = """
 import gc, os
 from machine import Pin

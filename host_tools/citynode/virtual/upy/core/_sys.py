@@ -96,7 +96,7 @@ class _Stdio(_io.IOBase):
 class FileIO(_Stdio):
     """The port as bytes."""
 
-    _fill = _native.stdin.readinto
+    _fill = staticmethod(_native.stdin.readinto)
 
     def read(self, size=-1):
         return bytes(self._take(size, b""))
