@@ -272,6 +272,33 @@ print(ticks > 1000 or ticks)
     assert said == "True\n"
 
 
+def test_interrupts_come_between_the_work_of_the_file_system(fresh):
+    said = fresh().run(
+        """
+import machine, time
+ticks = 0
+def tick(_):
+    global ticks
+    ticks += 1
+    with open("ticks", "a") as f:
+        f.write("%d\\n" % ticks)
+timer = machine.Timer(0)
+timer.init(period=7, callback=tick)
+start = time.ticks_ms()
+while time.ticks_diff(time.ticks_ms(), start) < 1000:
+    with open("main", "w") as f:
+        for _ in range(5):
+            f.write("x" * 200)
+    assert len(open("main").read()) == 1000
+timer.deinit()
+time.sleep_ms(20)
+print(ticks > 70 or ticks)
+print(open("ticks").read() == "".join("%d\\n" % (n + 1) for n in range(ticks)))
+"""
+    )
+    assert said == "True\nTrue\n"
+
+
 def test_disabled_interrupts_wait_and_other_threads_too(terminal):
     said = terminal.run(
         """

@@ -29,6 +29,17 @@ _places = [uctypes.struct(uctypes.addressof(_nowhere), _FIELD)] * 2
 _came = bytearray(3)
 
 
+# A soft IRQ that came meanwhile (1), and what is called for it at the end.
+late = bytearray(1)
+
+
+def _nothing():
+    pass
+
+
+then = [_nothing, _nothing]
+
+
 def hold():
     """Put Ctrl-C off. Straight-line code of small frames, like all that the file system calls."""
     # The signal may come between any two steps: nothing here depends on what it changes meanwhile.
@@ -52,6 +63,7 @@ def let_go(result):
     _leave(_places[1 - (_came[1] | _came[2])])
     _came[1] = 0
     _came[2] = 0
+    then[late[0]]()
     return result
 
 

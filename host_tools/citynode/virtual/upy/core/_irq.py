@@ -54,7 +54,10 @@ def run(handler, argument):
 
 def _take(_):
     _asked[0] = 0
-    if _rpc.busy() or _ctrlc.held or off:
+    if _ctrlc.held:
+        _ctrlc.late[0] = 1
+        return
+    if _rpc.busy() or off:
         _rpc.put_off = _take
         return
     _ctrlc.hold()
@@ -91,6 +94,18 @@ def _on_signal_blindly(_):
         return
 
 
+_again = _on_signal_blindly
+
+
+def _no_more_held():
+    # The file system may go on, and hold it up once more.
+    _ctrlc.late[0] = 0
+    _again(None)
+
+
+_ctrlc.then[1] = _no_more_held
+
+
 def start_thread(start, *args):
     """Return `start(*args)`, which starts a thread. Signals are the first thread's alone.
 
@@ -120,13 +135,14 @@ def _install(number, handler, lock=False):
 
 def start():
     """Install the signal handlers."""
-    global _lock, _queued
+    global _lock, _queued, _again
     found = _sched.find(_libc)
     if found:
         _lock, _queued = found
-        _install(_SIGUSR1, _on_signal)
+        _again = _on_signal
+        _install(_SIGUSR1, _again)
     else:
-        _install(_SIGUSR1, _on_signal_blindly, lock=True)
+        _install(_SIGUSR1, _again, lock=True)
     _ctrlc.start(_install)
     try:
         # A board whose host dies has lost its power: PR_SET_PDEATHSIG, SIGKILL (Linux).
