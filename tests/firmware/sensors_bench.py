@@ -291,3 +291,18 @@ class Bench:
 def in_rows(*values):
     """Return conditions of temperature (°C), humidity (%) and pressure (Pa)."""
     return Conditions(*values)
+
+
+class Bytes:
+    """A UART that has some bytes, and gives up to 32 of them at a time."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def any(self):
+        return len(self.data)
+
+    def readinto(self, buffer):
+        count = min(len(buffer), len(self.data))
+        buffer[:count], self.data = self.data[:count], self.data[count:]
+        return count

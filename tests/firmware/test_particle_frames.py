@@ -6,6 +6,7 @@ import pytest
 from citynode.virtual.chips.sps30 import stuffed, unstuffed
 from node.sensors import pms5003, sds011, sps30_uart
 from node.sensors.frames import Scanner
+from sensors_bench import Bytes
 
 
 def test_sps30_frames_of_the_datasheet():
@@ -79,21 +80,6 @@ def test_sds011_frames_of_the_protocol():
         damaged = bytearray(frame)
         damaged[place] ^= 0x10
         assert sds011.judge(damaged, 10) == -1
-
-
-class Bytes:
-    """A UART that has some bytes, and gives up to 32 of them at a time."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def any(self):
-        return len(self.data)
-
-    def readinto(self, buffer):
-        count = min(len(buffer), len(self.data))
-        buffer[:count], self.data = self.data[:count], self.data[count:]
-        return count
 
 
 ECHO = bytes.fromhex("424d0004e1000174")

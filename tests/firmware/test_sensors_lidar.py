@@ -10,7 +10,7 @@ from citynode.virtual.chips.tfmini import TFMini
 from node.sensors import benewake
 from node.sensors.frames import Scanner
 from node.sensors.stream import Stream
-from sensors_bench import MS, Bench
+from sensors_bench import MS, Bench, Bytes
 
 # Driver, model, options of the model, reach (mm), what it sends for a weak and too strong an echo.
 CHIPS = {
@@ -272,21 +272,6 @@ print(gc.mem_alloc() - before, chip.distance_mm, chip.strength)
 
 
 # -- frames ------------------------------------------------------------------------------------
-
-
-class Bytes:
-    """A UART that has some bytes, and gives up to 32 of them at a time."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def any(self):
-        return len(self.data)
-
-    def readinto(self, buffer):
-        count = min(len(buffer), len(self.data))
-        buffer[:count], self.data = self.data[:count], self.data[count:]
-        return count
 
 
 def test_commands_and_frames_of_the_manual():

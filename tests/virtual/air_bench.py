@@ -1,7 +1,8 @@
 """A receiver on the air that writes down what it hears, and what goes with it."""
 
-from citynode.virtual.air import Modulation
-from radio_bench import NS
+import pytest
+from citynode.virtual.air import Air, Modulation
+from radio_bench import NS, SimTime
 
 HZ = 868_100_000
 SF7 = Modulation(HZ, 7)
@@ -51,3 +52,15 @@ def missed(events, receiver="ear"):
 
 def finish(air):
     air.engine.advance(100 * NS)
+
+
+@pytest.fixture
+def air():
+    return Air(SimTime())
+
+
+@pytest.fixture
+def events(air):
+    seen = []
+    air.observe(seen.append)
+    return seen

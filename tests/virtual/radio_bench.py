@@ -8,6 +8,7 @@ from citynode.boards import load_board
 from citynode.resources import firmware
 from citynode.virtual.air import Air, Gateway, Modulation
 from citynode.virtual.chips.sx1262 import SX1262
+from citynode.virtual.chips.sx1276 import SX1276
 from citynode.virtual.engine import Engine, Timer
 from citynode.virtual.soc.peripherals import hardware
 from citynode.virtual.soc.peripherals.radio import Radio
@@ -289,3 +290,32 @@ class W1262(Wires):
         self.packet(**({"inverted": True} | packet))
         self.cmd(0xA0, symbols)
         self.spi(0x82, *steps.to_bytes(3, "big"))
+
+
+class W1276(Wires):
+    def __init__(self, **kw):
+        super().__init__(SX1276, **kw)
+
+    def get(self, register, count=1):
+        data = self.spi(register, *bytes(count))[1:]
+        return data[0] if count == 1 else data
+
+    def put(self, register, *values):
+        self.spi(0x80 | register, *values)
+
+    def lora(self):
+        """Go to LoRa standby with SF7, 125 kHz, CRC, 868.1 MHz, public sync word, PA_BOOST."""
+        self.put(0x01, 0x80)
+        self.put(0x01, 0x81)
+        self.put(0x06, 0xD9, 0x06, 0x66)
+        self.put(0x09, 0xFC)  # 14 dBm
+        self.put(0x1D, 0x72, 0x74)
+        self.put(0x39, 0x34)
+        return self
+
+    def listen(self, symbols=20, mode=0x86):
+        """Open the receiver for downlinks."""
+        self.put(0x33, 0x67)
+        self.put(0x3B, 0x19)
+        self.put(0x1E, 0x74, symbols)
+        self.put(0x01, mode)

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 from citynode.resources import micropython
 from citynode.virtual.engine import Engine
 from citynode.virtual.soc import standin
@@ -16,6 +17,7 @@ from citynode.virtual.world.weather import Conditions, Weather
 _FLASH = 4 << 20
 _LIMIT_NS = 20_000_000_000
 PROMPT = b">>> "
+RAW = b"raw REPL; CTRL-B to exit\r\n>"
 
 
 class Terminal:
@@ -104,3 +106,27 @@ class Terminal:
         assert said.startswith(b"OK"), said
         out, error = said[2:-2].split(b"\x04")
         return (out + error).decode().replace("\r\n", "\n")
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory):
+    with Terminal(tmp_path_factory.mktemp("flash")) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """Return a function that starts a chip of its own with the files that are given."""
+    opened = []
+
+    def start(files=(), **kwargs):
+        running = Terminal(tmp_path, **kwargs)
+        opened.append(running)
+        running.__enter__()
+        for name, text in dict(files).items():
+            running.run(f"with open({name!r}, 'w') as f: f.write({text!r})")
+        return running
+
+    yield start
+    for running in opened:
+        running.__exit__()

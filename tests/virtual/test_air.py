@@ -9,19 +9,6 @@ from citynode.virtual.air import Air, Gateway, Modulation
 from citynode.virtual.engine import Engine
 from radio_bench import MS, NS, SimTime
 
-
-@pytest.fixture
-def air():
-    return Air(SimTime())
-
-
-@pytest.fixture
-def events(air):
-    seen = []
-    air.observe(seen.append)
-    return seen
-
-
 # -- hearing -------------------------------------------------------------------------------------
 
 

@@ -2,20 +2,8 @@
 
 import pytest
 from air_bench import HZ, SF7, finish, missed
-from citynode.virtual.air import Air, Gateway, Modulation
-from radio_bench import MS, NS, US, SimTime
-
-
-@pytest.fixture
-def air():
-    return Air(SimTime())
-
-
-@pytest.fixture
-def events(air):
-    seen = []
-    air.observe(seen.append)
-    return seen
+from citynode.virtual.air import Gateway, Modulation
+from radio_bench import MS, NS, US
 
 
 def test_a_gateway_collects_uplinks_with_their_exact_times(air):
