@@ -171,6 +171,7 @@ beside = [1]
 def other():
     while beside:
         bytes(300)
+        time.sleep_us(20)  # else it may keep the interpreter's locks to itself for seconds
 _thread.start_new_thread(other, ())
 """
 
